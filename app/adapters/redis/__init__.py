@@ -1,0 +1,1 @@
+"""What Redis makes quicker; nothing is correct because of it."""

@@ -1,0 +1,1 @@
+"""The tables and everything that is said to them in SQL."""

@@ -1,0 +1,44 @@
+"""Studies in SQL."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from app.adapters.sql import tables
+from app.adapters.sql.rows import Rows
+from app.domain.tuning.study import Study, StudyState
+from app.domain.tuning.trial import TrialState
+
+_running = (
+    sa.select(sa.func.count())
+    .where(tables.trials.c.study_id == tables.studies.c.id, tables.trials.c.state == TrialState.RUNNING)
+    .scalar_subquery()
+)
+
+
+class SqlStudies(Rows[Study]):
+    """Studies; `dataset_id` and `parallelism` are copied out of the specification to be asked for."""
+
+    table = tables.studies
+    kind = Study
+    noun = "study"
+
+    def columns(self, value: Study) -> dict[str, Any]:
+        """The row of a study."""
+        spec = value.spec
+        return {**super().columns(value), "dataset_id": spec.dataset_id, "parallelism": spec.parallelism}
+
+    def open_with_capacity(self, *, limit: int) -> list[str]:
+        """Ids of queued and running studies with fewer running trials than their parallelism, oldest first."""
+        query = (
+            sa.select(self.table.c.id)
+            .where(self.table.c.state.in_([StudyState.QUEUED, StudyState.RUNNING]))
+            .where(_running < self.table.c.parallelism)
+            .order_by(self.table.c.id)
+            .limit(limit)
+        )
+        return list(self._connection.scalars(query))
+
+    def lock_free(self, identity: str) -> Study | None:
+        """The study, locked; None when another unit of work holds the lock."""
+        return self.first(sa.select(self.table).where(self.table.c.id == identity).with_for_update(skip_locked=True))

@@ -1,0 +1,233 @@
+"""The tables. Instants are UTC; a document column holds a domain value as JSON, checked on its way in and out."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+from app.domain.datasets import DatasetSpec, DatasetState, Statistics
+from app.domain.lease import Failure, Progress
+from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
+from app.domain.training import TrainingParameters
+from app.domain.tuning.study import StudySpec, StudyState
+from app.domain.tuning.trial import Method, TrialOutcome, TrialRole, TrialState
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware UTC instant; SQLite, which knows no zones, keeps it without."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """To UTC, without the zone for SQLite."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            msg = "An instant needs its zone."
+            raise ValueError(msg)
+        instant = value.astimezone(UTC)
+        return instant.replace(tzinfo=None) if dialect.name == "sqlite" else instant
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """With its zone again."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Document(TypeDecorator[Any]):
+    """A domain value as JSON."""
+
+    impl = sa.JSON(none_as_null=True)
+    cache_ok = True
+
+    def __init__(self, kind: Any) -> None:  # noqa: ANN401 - any type that pydantic can read
+        super().__init__()
+        self.kind = kind
+        self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """JSONB on PostgreSQL."""
+        return dialect.type_descriptor(JSONB(none_as_null=True) if dialect.name == "postgresql" else self.impl_instance)
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002 - as the base says
+        """To plain JSON."""
+        return None if value is None else self._adapter.dump_python(value, mode="json")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002 - as the base says
+        """To the domain value. Strict typing is off: JSON has no tuples or enums."""
+        return None if value is None else self._adapter.validate_python(value)
+
+
+class Choice(TypeDecorator[StrEnum]):
+    """A member of an enumeration by its value."""
+
+    impl = sa.String(32)
+    cache_ok = True
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        """Its value."""
+        return None if value is None else self.kind(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
+        """The member."""
+        return None if value is None else self.kind(value)
+
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+def _identity() -> sa.Column[str]:
+    return sa.Column("id", sa.String(64), primary_key=True)
+
+
+def _lease() -> list[sa.Column[Any]]:
+    return [
+        sa.Column("attempt", sa.Integer, nullable=False),
+        sa.Column("worker_id", sa.String(200)),
+        sa.Column("lease_expires_at", Instant, index=True),
+        sa.Column("progress", Document(Progress)),
+    ]
+
+
+uploads = sa.Table(
+    "uploads",
+    metadata,
+    _identity(),
+    sa.Column("format", sa.String(16), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+datasets = sa.Table(
+    "datasets",
+    metadata,
+    _identity(),
+    sa.Column("spec", Document(DatasetSpec), nullable=False),
+    sa.Column("state", Choice(DatasetState), nullable=False, index=True),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+    sa.Column("statistics", Document(Statistics)),
+    sa.Column("fingerprint", sa.String(64)),
+    sa.Column("failure", Document(Failure)),
+    *_lease(),
+)
+
+studies = sa.Table(
+    "studies",
+    metadata,
+    _identity(),
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id"), nullable=False, index=True),
+    sa.Column("spec", Document(StudySpec), nullable=False),
+    sa.Column("parallelism", sa.Integer, nullable=False),
+    sa.Column("state", Choice(StudyState), nullable=False, index=True),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("finished_at", Instant),
+    sa.Column("best_trial_id", sa.String(64)),
+    sa.Column("failure", Document(Failure)),
+)
+
+trials = sa.Table(
+    "trials",
+    metadata,
+    _identity(),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False),
+    sa.Column("role", Choice(TrialRole), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("method", Choice(Method), nullable=False),
+    sa.Column("parameters", Document(TrainingParameters)),
+    sa.Column("state", Choice(TrialState), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("finished_at", Instant),
+    sa.Column("source_trial_id", sa.String(64)),
+    sa.Column("outcome", Document(TrialOutcome)),
+    sa.Column("failure", Document(Failure)),
+    sa.Column("has_vectors", sa.Boolean, nullable=False),
+    *_lease(),
+    sa.UniqueConstraint("study_id", "role", "number"),
+    sa.Index(None, "study_id", "state"),
+)
+
+models = sa.Table(
+    "models",
+    metadata,
+    _identity(),
+    sa.Column("study_id", sa.ForeignKey("studies.id"), nullable=False, index=True),
+    sa.Column("trial_id", sa.ForeignKey("trials.id"), nullable=False),
+    sa.Column("dataset_id", sa.ForeignKey("datasets.id"), nullable=False),
+    sa.Column("fit", Choice(Fit), nullable=False),
+    sa.Column("parameters", Document(TrainingParameters), nullable=False),
+    sa.Column("state", Choice(ModelState), nullable=False, index=True),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+    sa.Column("lineage", Document(Lineage), nullable=False),
+    sa.Column("metrics", Document(ModelMetrics), nullable=False),
+    sa.Column("alias", sa.String(64)),
+    sa.Column("files", Document(tuple[StoredFile, ...]), nullable=False),
+    sa.Column("index", Document(IndexFacts)),
+    sa.Column("failure", Document(Failure)),
+    *_lease(),
+)
+
+aliases = sa.Table(
+    "aliases",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("model_id", sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+alias_moves = sa.Table(
+    "alias_moves",
+    metadata,
+    sa.Column("alias", sa.String(64), primary_key=True),
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("model_id", sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("previous_model_id", sa.String(64)),
+    sa.Column("reason", sa.String(16), nullable=False),
+    sa.Column("moved_at", Instant, nullable=False),
+)
+
+plays = sa.Table(
+    "plays",
+    metadata,
+    sa.Column("event_id", sa.String(256), primary_key=True),
+    sa.Column("user_id", sa.String(256), nullable=False),
+    sa.Column("song_id", sa.String(256), nullable=False),
+    sa.Column("played_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("seconds_streamed", sa.Double),
+    sa.Column("received_at", Instant, nullable=False),
+    sa.Index(None, "user_id", "played_at_ms", "event_id"),
+)
+
+idempotency_keys = sa.Table(
+    "idempotency_keys",
+    metadata,
+    sa.Column("key", sa.String(255), primary_key=True),
+    sa.Column("request_sha256", sa.String(64), nullable=False),
+    sa.Column("answer", Document(dict[str, Any])),
+    sa.Column("created_at", Instant, nullable=False),
+)

@@ -1,0 +1,63 @@
+"""Trials in SQL: the rows are the queue."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from app.adapters.sql import tables
+from app.adapters.sql.rows import LeasedRows
+from app.domain.tuning.trial import Trial, TrialRole, TrialState
+
+_turn = sa.case(
+    {TrialRole.BASELINE.value: 0, TrialRole.SEARCH.value: 1, TrialRole.CONFIRMATION.value: 2},
+    value=sa.cast(tables.trials.c.role, sa.String),
+)
+
+
+class SqlTrials(LeasedRows[Trial]):
+    """Trials."""
+
+    table = tables.trials
+    kind = Trial
+    noun = "trial"
+
+    def next_claimable(self) -> Trial | None:
+        """The oldest waiting trial of any study, locked."""
+        return self.first(
+            sa.select(self.table)
+            .where(self.table.c.state == TrialState.WAITING)
+            .order_by(self.table.c.id)
+            .with_for_update(skip_locked=True)
+        )
+
+    def of_study(self, study_id: str, *, role: TrialRole | None = None) -> list[Trial]:
+        """All trials of a study in the order they were made."""
+        return self.many(self._of_study(study_id, role))
+
+    def page_of_study(self, study_id: str, *, role: TrialRole | None, limit: int, cursor: str | None) -> list[Trial]:
+        """Up to `limit` trials after `cursor` (an id), oldest first."""
+        query = self._of_study(study_id, role).limit(limit)
+        return self.many(query if cursor is None else query.where(self.table.c.id > cursor))
+
+    def _of_study(self, study_id: str, role: TrialRole | None) -> sa.Select[tuple[object, ...]]:
+        query = sa.select(self.table).where(self.table.c.study_id == study_id).order_by(self.table.c.id)
+        return query if role is None else query.where(self.table.c.role == role)
+
+    def next_waiting(self, study_id: str) -> Trial | None:
+        """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation."""
+        return self.first(
+            sa.select(self.table)
+            .where(self.table.c.study_id == study_id, self.table.c.state == TrialState.WAITING)
+            .order_by(_turn, self.table.c.number)
+            .with_for_update(skip_locked=True)
+        )
+
+    def counts(self, study_id: str) -> Mapping[tuple[TrialRole, TrialState], int]:
+        """How many trials stand in each role and state; absent means none."""
+        columns = self.table.c
+        rows = self._connection.execute(
+            sa.select(columns.role, columns.state, sa.func.count())
+            .where(columns.study_id == study_id)
+            .group_by(columns.role, columns.state)
+        )
+        return {(role, state): n for role, state, n in rows}

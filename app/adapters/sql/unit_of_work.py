@@ -1,0 +1,81 @@
+"""The unit of work: one connection, one transaction, one repository a subject."""
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from app.adapters.sql.datasets import SqlDatasets, SqlUploads
+from app.adapters.sql.engine import WRITES, translated_errors
+from app.adapters.sql.idempotency import SqlIdempotency
+from app.adapters.sql.models import SqlAliases, SqlModels
+from app.adapters.sql.plays import SqlPlays
+from app.adapters.sql.studies import SqlStudies
+from app.adapters.sql.trials import SqlTrials
+from app.domain.ports import Clock
+
+
+class SqlUnitOfWork:
+    """See `app.domain.repositories.UnitOfWork`."""
+
+    def __init__(self, engine: Engine, *, clock: Clock | None, writes: bool) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._writes = writes
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        with ExitStack() as stack:
+            stack.enter_context(translated_errors())
+            connection = stack.enter_context(self._engine.connect().execution_options(**{WRITES: self._writes}))
+            self._connection = connection
+            self._transaction = connection.begin()
+            self._stack = stack.pop_all()
+        self.uploads = SqlUploads(connection)
+        self.datasets = SqlDatasets(connection)
+        self.studies = SqlStudies(connection)
+        self.trials = SqlTrials(connection)
+        self.models = SqlModels(connection)
+        self.aliases = SqlAliases(connection)
+        self.plays = SqlPlays(connection)
+        self.idempotency = SqlIdempotency(connection)
+        return self
+
+    def now(self) -> datetime:
+        """The database's clock on PostgreSQL, this machine's on SQLite (which lives on one), or the one given."""
+        if self._clock is not None:
+            return self._clock.now()
+        if self._engine.dialect.name == "postgresql":
+            instant: datetime = self._connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+            return instant.astimezone(UTC)
+        return datetime.now(UTC)
+
+    def commit(self) -> None:
+        """Make it last."""
+        self._transaction.commit()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Undo what was not committed, for closing rolls back; the stack translates what the database said."""
+        self._stack.__exit__(kind, error, trace)
+
+
+class SqlUnitsOfWork:
+    """Opens units of work on one engine; `clock` replaces the database's own."""
+
+    def __init__(self, engine: Engine, *, clock: Clock | None = None) -> None:
+        self._engine = engine
+        self._clock = clock
+
+    def __call__(self) -> SqlUnitOfWork:
+        """One that may write."""
+        return SqlUnitOfWork(self._engine, clock=self._clock, writes=True)
+
+    def reading(self) -> SqlUnitOfWork:
+        """One that only reads, and so waits for no writer."""
+        return SqlUnitOfWork(self._engine, clock=self._clock, writes=False)

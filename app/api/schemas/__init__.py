@@ -1,0 +1,1 @@
+"""What the REST surface takes and gives, one file a subject."""

@@ -1,0 +1,97 @@
+"""The composition root: builds every service from the settings, once a process."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy.engine import Engine
+
+from app.adapters.artifacts import FolderArtifactStore
+from app.adapters.clock import SystemClock, UuidIds
+from app.adapters.live_indexes import LiveIndexes
+from app.adapters.polling import PollingSignals
+from app.adapters.redis.signals import RedisSignals
+from app.adapters.sources import SourceFormats
+from app.adapters.sql.engine import create_engine
+from app.adapters.sql.unit_of_work import SqlUnitsOfWork
+from app.config import Settings
+from app.domain.ports import Clock, Signals, Suggester
+from app.domain.recommending import RecommendationOptions
+from app.domain.tuning.study import StudySpec
+from app.services.datasets import DatasetService
+from app.services.models import ModelService
+from app.services.serving import ServingService
+from app.services.studies import StudyService
+from app.services.trials import TrialService
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """Everything a server or a worker is made of."""
+
+    settings: Settings
+    engine: Engine
+    store: FolderArtifactStore
+    signals: Signals
+    live: LiveIndexes
+    datasets: DatasetService
+    studies: StudyService
+    trials: TrialService
+    models: ModelService
+    serving: ServingService
+
+    def start(self) -> None:
+        """Begin to follow the aliases."""
+        self.live.start()
+
+    def stop(self) -> None:
+        """Stop following them and let the database go."""
+        self.live.stop()
+        self.engine.dispose()
+
+
+def build(settings: Settings, *, clock: Clock | None = None) -> Container:
+    """The services on the database and the folder that the settings name; `clock` replaces the database's."""
+    engine = create_engine(settings.database_url)
+    units = SqlUnitsOfWork(engine, clock=clock)
+    store = FolderArtifactStore(settings.data_dir)
+    ids = UuidIds()
+    signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
+    lease = timedelta(seconds=settings.lease_s)
+    models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
+    live = LiveIndexes(targets=models.targets, store=store, poll_s=settings.alias_poll_s)
+    return Container(
+        settings=settings,
+        engine=engine,
+        store=store,
+        signals=signals,
+        live=live,
+        datasets=DatasetService(
+            units,
+            store=store,
+            ids=ids,
+            signals=signals,
+            formats=SourceFormats(),
+            sources=settings.sources,
+            lease=lease,
+        ),
+        studies=StudyService(units, ids=ids, signals=signals),
+        trials=TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease),
+        models=models,
+        serving=ServingService(
+            units,
+            live=live,
+            clock=SystemClock() if clock is None else clock,
+            defaults=RecommendationOptions(
+                half_life_days=settings.half_life_days,
+                history_length=settings.history_length,
+                recent_songs_excluded=settings.recent_songs_excluded,
+            ),
+        ),
+    )
+
+
+def _suggester_for(spec: StudySpec) -> Suggester:
+    # Imported when a worker first asks: a server never suggests and starts without loading scikit-learn.
+    from app.adapters.bayes_opt import suggester_for  # noqa: PLC0415
+
+    return suggester_for(spec)

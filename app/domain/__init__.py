@@ -1,0 +1,1 @@
+"""What Segue knows: values and rules, free of any technology."""

@@ -1,0 +1,130 @@
+"""Every way Segue says no.
+
+    SegueError
+    ├── InvalidRequest        the request itself is wrong: a field, what it got, what is allowed
+    │   └── InvalidSource     an uploaded or configured file cannot be read as plays or songs
+    ├── NotFound              nothing has that identity
+    ├── Conflict              the state forbids it
+    │   ├── LostLease         a worker reports on something it no longer holds
+    │   ├── StaleGeneration   an alias moved since it was read
+    │   └── KeyReused         an idempotency key came back with another request
+    ├── TooLarge              an upload exceeds the limit
+    ├── NothingLive           no model is live under that alias
+    ├── Unavailable           the database cannot be reached
+    ├── StorageFull           no space is left for files
+    ├── DamagedArtifact       stored files are not what their manifest says
+    └── Infeasible            this point of a search space can never work
+
+A leaf's `code` is stable and public; its facts travel as attributes.
+"""
+
+from typing import ClassVar
+
+
+class SegueError(Exception):
+    """The root; `str(error)` is a sentence for the user."""
+
+    code: ClassVar[str] = "error"
+
+
+class InvalidRequest(SegueError):
+    """A field of the request is wrong.
+
+    `pointer` is a JSON pointer into the body (`/preparation/min_length`) or a parameter's name.
+    """
+
+    code = "invalid_request"
+
+    def __init__(self, message: str, *, pointer: str) -> None:
+        super().__init__(message)
+        self.pointer = pointer
+
+
+class InvalidSource(InvalidRequest):
+    """A file of plays or songs is refused as a whole."""
+
+    code = "invalid_source"
+
+
+class NotFound(SegueError):
+    """Nothing of this kind has this identity."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, identity: str) -> None:
+        super().__init__(f"There is no {kind} {identity!r}.")
+        self.kind = kind
+        self.identity = identity
+
+
+class Conflict(SegueError):
+    """The resource's state forbids the request."""
+
+    code = "conflict"
+
+
+class LostLease(Conflict):
+    """The lease lapsed or the resource left the running state; the report is refused."""
+
+    code = "lost_lease"
+
+
+class StaleGeneration(Conflict):
+    """`If-Match` named a generation that is no longer the alias's."""
+
+    code = "stale_generation"
+
+    def __init__(self, *, alias: str, expected: int, actual: int) -> None:
+        super().__init__(f"Alias {alias!r} is at generation {actual}, not {expected}: read it again.")
+        self.expected = expected
+        self.actual = actual
+
+
+class KeyReused(Conflict):
+    """The idempotency key belongs to another request."""
+
+    code = "idempotency_key_reused"
+
+
+class TooLarge(SegueError):
+    """An upload has more bytes than the service takes."""
+
+    code = "too_large"
+
+    def __init__(self, *, limit_bytes: int) -> None:
+        super().__init__(f"The file is larger than the limit of {limit_bytes} bytes.")
+        self.limit_bytes = limit_bytes
+
+
+class NothingLive(SegueError):
+    """No model is loaded under the alias."""
+
+    code = "nothing_live"
+
+    def __init__(self, alias: str) -> None:
+        super().__init__(f"No model is live under alias {alias!r}.")
+        self.alias = alias
+
+
+class Unavailable(SegueError):
+    """The database cannot be reached; nothing was changed, and trying again may work."""
+
+    code = "unavailable"
+
+
+class StorageFull(SegueError):
+    """No space is left where files are kept; nothing half-written remains."""
+
+    code = "storage_full"
+
+
+class DamagedArtifact(SegueError):
+    """Stored files are missing, cut short or altered."""
+
+    code = "damaged_artifact"
+
+
+class Infeasible(SegueError):
+    """This point never works (empty vocabulary, diverged): it is not tried again."""
+
+    code = "infeasible"

@@ -1,0 +1,125 @@
+"""What the core needs from the world, as protocols. Implementations live in `app.adapters`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.embedding import Embeddings, Matrix
+from app.domain.listening import Corpus
+from app.domain.models import StoredFile
+from app.domain.training import TrainingParameters, TrainingProgress
+from app.domain.tuning.suggester import Observation
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, UTC."""
+        ...
+
+
+class Ids(Protocol):
+    """New identities."""
+
+    def new(self, prefix: str) -> str:
+        """A new opaque id `prefix_…`; later ids sort after earlier ones."""
+        ...
+
+
+class FileFormats(Protocol):
+    """Tells what an uploaded file is."""
+
+    def recognise(self, path: Path) -> Literal["parquet", "csv"]:
+        """Its format, told from its content. Raises: InvalidSource."""
+        ...
+
+
+class Signals(Protocol):
+    """Wake-ups for idle workers: quicker than polling, never needed for correctness."""
+
+    def wake(self) -> None:
+        """Tell waiting workers that there may be work. Never raises when the broker is away."""
+        ...
+
+    def wait(self, timeout_s: float) -> None:
+        """Return when woken or after the timeout, whichever is first."""
+        ...
+
+
+class EmbeddingTrainer(Protocol):
+    """Trains Word2Vec on a corpus."""
+
+    def train(
+        self,
+        corpus: Corpus,
+        parameters: TrainingParameters,
+        *,
+        seed: int,
+        threads: int,
+        held_out: bool,
+        on_progress: Callable[[TrainingProgress], None],
+        on_epoch: Callable[[int, Embeddings], None],
+    ) -> Embeddings:
+        """Embeddings after the last epoch; `on_epoch(n, …)` sees those after epoch n, counted from 1.
+
+        Raises: Infeasible when training sees no song that can be trained on, or the vectors are not finite.
+        """
+        ...
+
+
+class NeighbourSearch(Protocol):
+    """Exact search by inner product."""
+
+    def search(self, songs: Matrix, queries: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows of `songs` nearest to each query, best first, and their scores, both `(n_queries, k)`; -1 pads."""
+        ...
+
+
+class Suggester(Protocol):
+    """Proposes the next point of a study; holds no state between calls."""
+
+    def suggest(self, observations: Sequence[Observation], *, number: int) -> TrainingParameters:
+        """The point for trial `number`, given all earlier trials in the order of their numbers."""
+        ...
+
+
+class ArtifactStore(Protocol):
+    """Immutable folders of files, each with a manifest; files first, their row last."""
+
+    def stage(self) -> AbstractContextManager[Path]:
+        """A new empty folder beside the store, removed with its content on leaving unless published."""
+        ...
+
+    def publish(self, staged: Path, kind: str, identity: str) -> tuple[StoredFile, ...]:
+        """Write the manifest, flush to disk and move the folder to its final name; gives the manifest's files.
+
+        Names are never used twice. When `staged` is gone and the name is there, it was published before (a report is
+        repeated after the database was away): gives its files again. Raises: StorageFull.
+        """
+        ...
+
+    def open(self, kind: str, identity: str) -> Path:
+        """The folder, once its files are what the manifest says. Raises: DamagedArtifact."""
+        ...
+
+    def remove(self, kind: str, identity: str) -> None:
+        """Remove the folder if it is there."""
+        ...
+
+    def receive(self, chunks: Iterable[bytes], identity: str, *, limit_bytes: int) -> tuple[Path, int, str]:
+        """Store an upload's bytes; gives path, size and SHA-256. Raises: TooLarge, StorageFull."""
+        ...
+
+    def upload_path(self, identity: str) -> Path:
+        """Where an upload's bytes are. Raises: DamagedArtifact when they are gone."""
+        ...
+
+    def remove_upload(self, identity: str) -> None:
+        """Remove an upload's bytes if they are there."""
+        ...

@@ -1,0 +1,196 @@
+"""What the use cases ask of the database, one protocol a subject, and the unit of work that holds them together.
+
+Every method acts inside the unit of work that owns the repository; nothing lasts until `commit`.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Protocol, Self, TypeVar
+
+from app.domain.datasets import Dataset, Upload
+from app.domain.lease import Claim, Progress
+from app.domain.models import Alias, AliasMove, Model
+from app.domain.recommending import HeardSong, Play, PlayVerdict
+from app.domain.tuning.study import Study
+from app.domain.tuning.trial import Trial, TrialRole, TrialState
+
+T = TypeVar("T")
+
+
+class Repository(Protocol[T]):
+    """Values with an `id`, newest last when sorted by it."""
+
+    def add(self, value: T) -> None:
+        """Insert it."""
+        ...
+
+    def get(self, identity: str) -> T:
+        """As stored. Raises: NotFound."""
+        ...
+
+    def lock(self, identity: str) -> T:
+        """As stored, locked until the unit of work ends. Raises: NotFound."""
+        ...
+
+    def save(self, value: T) -> None:
+        """Write every column of a value that this unit of work locked."""
+        ...
+
+    def page(self, *, limit: int, cursor: str | None) -> list[T]:
+        """Up to `limit` values before `cursor` (an id), newest first."""
+        ...
+
+
+class LeasedRepository(Repository[T], Protocol[T]):
+    """Values that workers claim."""
+
+    def next_claimable(self) -> T | None:
+        """The oldest that waits for a worker, locked; None when there is none that nobody else is claiming."""
+        ...
+
+    def held(self, claim: Claim) -> T:
+        """The value, locked, if the claim still holds it. Raises: LostLease."""
+        ...
+
+    def extend(self, claim: Claim, *, expires_at: datetime, progress: Progress | None) -> bool:
+        """Extend the lease and note the progress; False when the claim no longer holds it."""
+        ...
+
+    def lapsed(self, now: datetime) -> list[T]:
+        """Those whose lease ran out before `now`, locked; ones that another worker is looking at are left out."""
+        ...
+
+
+class StudyRepository(Repository[Study], Protocol):
+    """Studies."""
+
+    def open_with_capacity(self, *, limit: int) -> list[str]:
+        """Ids of queued and running studies with fewer running trials than their parallelism, oldest first."""
+        ...
+
+    def lock_free(self, identity: str) -> Study | None:
+        """The study, locked; None when another unit of work holds the lock."""
+        ...
+
+
+class TrialRepository(LeasedRepository[Trial], Protocol):
+    """Trials."""
+
+    def of_study(self, study_id: str, *, role: TrialRole | None = None) -> list[Trial]:
+        """All trials of a study in the order they were made."""
+        ...
+
+    def page_of_study(self, study_id: str, *, role: TrialRole | None, limit: int, cursor: str | None) -> list[Trial]:
+        """Up to `limit` trials after `cursor` (an id), oldest first."""
+        ...
+
+    def next_waiting(self, study_id: str) -> Trial | None:
+        """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation."""
+        ...
+
+    def counts(self, study_id: str) -> Mapping[tuple[TrialRole, TrialState], int]:
+        """How many trials stand in each role and state; absent means none."""
+        ...
+
+
+class AliasRepository(Protocol):
+    """Aliases and the record of their moves."""
+
+    def find(self, name: str) -> Alias | None:
+        """The alias, locked, or None."""
+        ...
+
+    def all(self) -> list[Alias]:
+        """Every alias by name."""
+        ...
+
+    def move(self, move: AliasMove) -> Alias:
+        """Point the alias as the move says and record the move. Raises: Conflict when another move came first."""
+        ...
+
+    def moves(self, name: str, *, limit: int, before: int | None = None) -> list[AliasMove]:
+        """Up to `limit` moves with a generation below `before`, the last first."""
+        ...
+
+
+class UploadRepository(Protocol):
+    """Uploads."""
+
+    def add(self, value: Upload) -> None:
+        """Insert it."""
+        ...
+
+    def get(self, identity: str) -> Upload:
+        """As stored. Raises: NotFound."""
+        ...
+
+
+class PlayRepository(Protocol):
+    """Plays that players sent."""
+
+    def add(self, plays: Sequence[Play], *, received_at: datetime) -> list[PlayVerdict]:
+        """Store those whose event id is new; one verdict a play, in order."""
+        ...
+
+    def recent(self, user_id: str, *, limit: int) -> list[HeardSong]:
+        """The user's newest plays, newest first (ties by event id)."""
+        ...
+
+
+class IdempotencyRepository(Protocol):
+    """Answers already given, by idempotency key."""
+
+    def reserve(self, key: str, *, request_sha256: str, at: datetime) -> tuple[str, dict[str, Any]] | None:
+        """Take the key for this unit of work; what it was used for before, if it was: request hash and answer."""
+        ...
+
+    def answer(self, key: str, answer: dict[str, Any]) -> None:
+        """Store the answer of a key reserved in this unit of work."""
+        ...
+
+
+class UnitOfWork(Protocol):
+    """One transaction: leaving without `commit` undoes everything.
+
+    Raises: Unavailable when the database cannot be reached, StorageFull when its disk is full.
+    """
+
+    uploads: UploadRepository
+    datasets: LeasedRepository[Dataset]
+    studies: StudyRepository
+    trials: TrialRepository
+    models: LeasedRepository[Model]
+    aliases: AliasRepository
+    plays: PlayRepository
+    idempotency: IdempotencyRepository
+
+    def now(self) -> datetime:
+        """The present instant by the one clock that all workers share: the database's."""
+        ...
+
+    def commit(self) -> None:
+        """Make it last."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None:
+        """Undo what was not committed."""
+        ...
+
+
+class UnitsOfWork(Protocol):
+    """Opens units of work."""
+
+    def __call__(self) -> UnitOfWork:
+        """One that may write."""
+        ...
+
+    def reading(self) -> UnitOfWork:
+        """One that only reads, and so waits for no writer."""
+        ...

@@ -1,0 +1,1 @@
+"""Studies: a search space, an objective, and the trials that explore it."""

@@ -1,0 +1,260 @@
+"""Uploads and datasets: what clients ask for, and what workers report of preparing it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal
+
+from app.domain.datasets import (
+    DATASET_MOVES,
+    Dataset,
+    DatasetSpec,
+    DatasetState,
+    SourceReference,
+    Statistics,
+    Upload,
+)
+from app.domain.errors import Conflict, InvalidRequest, LostLease, NotFound
+from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.ports import ArtifactStore, FileFormats, Ids, Signals
+from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.services.idempotency import Idempotency, Replay, once
+from app.services.leasing import artifact_name, claim_on, claimed, extended
+from app.services.paging import Page, page_of
+
+KIND = "datasets"
+"""The artifact store's name for compiled datasets."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetWork:
+    """A dataset to prepare and the files it is made from."""
+
+    claim: Claim
+    dataset: Dataset
+    plays: Path
+    songs: Path | None
+
+
+class DatasetService:
+    """Uploads and datasets."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        *,
+        store: ArtifactStore,
+        ids: Ids,
+        signals: Signals,
+        formats: FileFormats,
+        sources: Mapping[str, Path],
+        lease: timedelta,
+        max_attempts: int = 3,
+    ) -> None:
+        self._units = units
+        self._store = store
+        self._ids = ids
+        self._signals = signals
+        self._formats = formats
+        self._sources = dict(sources)
+        self._lease = lease
+        self._max_attempts = max_attempts
+
+    # Uploads
+
+    def receive_upload(
+        self,
+        chunks: Iterable[bytes],
+        *,
+        limit_bytes: int,
+        expected_sha256: str | None = None,
+        idempotency: Idempotency[Upload] | None = None,
+    ) -> Upload | Replay:
+        """Store a file of plays or songs; its bytes are safe on disk before it is acknowledged.
+
+        Raises: TooLarge, StorageFull; InvalidSource when it is neither Parquet nor CSV; InvalidRequest when its
+        SHA-256 is not the expected one.
+        """
+        identity = self._ids.new("upl")
+        path, size_bytes, sha256 = self._store.receive(chunks, identity, limit_bytes=limit_bytes)
+        is_kept = False
+        try:
+            if expected_sha256 is not None and expected_sha256 != sha256:
+                raise InvalidRequest(
+                    f"The file's SHA-256 is {sha256}, not the {expected_sha256} announced: it was damaged on its way.",
+                    pointer="Content-Digest",
+                )
+            file_format = self._formats.recognise(path)
+            with self._units() as unit:
+
+                def create() -> Upload:
+                    upload = Upload(
+                        id=identity,
+                        format=file_format,
+                        size_bytes=size_bytes,
+                        sha256=sha256,
+                        created_at=unit.now(),
+                    )
+                    unit.uploads.add(upload)
+                    return upload
+
+                upload = once(unit, idempotency, create)
+                unit.commit()
+                is_kept = not isinstance(upload, Replay)
+            return upload
+        finally:
+            if not is_kept:
+                self._store.remove_upload(identity)
+
+    def get_upload(self, upload_id: str) -> Upload:
+        """An upload. Raises: NotFound."""
+        with self._units.reading() as unit:
+            return unit.uploads.get(upload_id)
+
+    def source_names(self) -> list[str]:
+        """The sources that the operator configured, by name."""
+        return sorted(self._sources)
+
+    # Datasets
+
+    def create(self, spec: DatasetSpec, *, idempotency: Idempotency[Dataset] | None = None) -> Dataset | Replay:
+        """Ask for a dataset. Raises: InvalidRequest when it names an unknown upload or source."""
+        with self._units() as unit:
+
+            def create() -> Dataset:
+                self._check_reference(unit, spec.plays, "plays")
+                if spec.songs is not None:
+                    self._check_reference(unit, spec.songs, "songs")
+                elif spec.segment_by is not None:
+                    raise InvalidRequest("segment_by names a column of the songs table: give songs.", pointer="/songs")
+                dataset = Dataset(id=self._ids.new("dat"), spec=spec, state=DatasetState.QUEUED, created_at=unit.now())
+                unit.datasets.add(dataset)
+                return dataset
+
+            dataset = once(unit, idempotency, create)
+            unit.commit()
+        self._signals.wake()
+        return dataset
+
+    def _check_reference(self, unit: UnitOfWork, reference: SourceReference, name: Literal["plays", "songs"]) -> None:
+        if (reference.upload_id is None) == (reference.source is None):
+            raise InvalidRequest(f"{name} needs either upload_id or source.", pointer=f"/{name}")
+        if reference.source is not None:
+            if reference.source not in self._sources:
+                raise InvalidRequest(f"There is no source {reference.source!r}.", pointer=f"/{name}/source")
+            return
+        try:
+            unit.uploads.get(str(reference.upload_id))
+        except NotFound as error:
+            raise InvalidRequest(str(error), pointer=f"/{name}/upload_id") from error
+
+    def get(self, dataset_id: str) -> Dataset:
+        """A dataset. Raises: NotFound."""
+        with self._units.reading() as unit:
+            return unit.datasets.get(dataset_id)
+
+    def list(self, *, limit: int, cursor: str | None = None) -> Page[Dataset]:
+        """Datasets, newest first."""
+        with self._units.reading() as unit:
+            rows = unit.datasets.page(limit=limit + 1, cursor=cursor)
+        return page_of(rows, limit=limit, cursor=lambda dataset: dataset.id)
+
+    # What workers report
+
+    def claim(self, worker_id: str) -> DatasetWork | None:
+        """The oldest queued dataset, now leased to the worker."""
+        with self._units() as unit:
+            found = unit.datasets.next_claimable()
+            if found is None:
+                return None
+            moved = _moved(found, DatasetState.PREPARING)
+            dataset = claimed(moved, worker_id=worker_id, now=unit.now(), lease=self._lease)
+            unit.datasets.save(dataset)
+            unit.commit()
+        return DatasetWork(
+            claim=claim_on(dataset, "dataset"),
+            dataset=dataset,
+            plays=self.path(dataset.spec.plays),
+            songs=None if dataset.spec.songs is None else self.path(dataset.spec.songs),
+        )
+
+    def path(self, reference: SourceReference) -> Path:
+        """Where the file is that a reference names; whether it is still there shows when it is read."""
+        if reference.upload_id is not None:
+            return self._store.upload_path(reference.upload_id)
+        return self._sources[str(reference.source)]
+
+    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
+        """The worker is alive: extend its lease."""
+        with self._units() as unit:
+            answer = extended(unit.datasets, claim, progress=progress, expires_at=unit.now() + self._lease)
+            unit.commit()
+        return answer
+
+    def complete(self, claim: Claim, *, staged: Path, statistics: Statistics, fingerprint: str) -> Dataset:
+        """Publish the compiled files, then the row. Raises: LostLease, StorageFull."""
+        name = artifact_name(claim.id, claim.attempt)
+        self._store.publish(staged, KIND, name)
+        try:
+            with self._units() as unit:
+                held = _moved(unit.datasets.held(claim), DatasetState.READY)
+                dataset = replace(
+                    held,
+                    lease=None,
+                    progress=Progress(phase="ready", fraction=1.0),
+                    statistics=statistics,
+                    fingerprint=fingerprint,
+                    finished_at=unit.now(),
+                )
+                unit.datasets.save(dataset)
+                unit.commit()
+        except LostLease:
+            stored = self.get(claim.id)
+            if stored.state is DatasetState.READY and stored.attempt == claim.attempt:
+                return stored  # this very report was committed, but its acknowledgement was lost
+            self._store.remove(KIND, name)
+            raise
+        return dataset
+
+    def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Dataset:
+        """The attempt failed: try again, or give up when trying again is no use. Raises: LostLease."""
+        with self._units() as unit:
+            dataset = self._ended_attempt(unit, unit.datasets.held(claim), failure, is_final=is_final)
+            unit.commit()
+        return dataset
+
+    def release(self, claim: Claim) -> None:
+        """The worker stops and hands the dataset back: the attempt does not count. Raises: LostLease."""
+        with self._units() as unit:
+            held = _moved(unit.datasets.held(claim), DatasetState.QUEUED)
+            unit.datasets.save(replace(held, attempt=held.attempt - 1, lease=None, progress=None))
+            unit.commit()
+        self._signals.wake()
+
+    def reap(self) -> int:
+        """Take back what dead workers held; how many that were."""
+        with self._units() as unit:
+            lapsed = unit.datasets.lapsed(unit.now())
+            for dataset in lapsed:
+                failure = Failure(code="lost", reason="The worker stopped reporting.")
+                self._ended_attempt(unit, dataset, failure, is_final=False)
+            unit.commit()
+        if lapsed:
+            self._signals.wake()
+        return len(lapsed)
+
+    def _ended_attempt(self, unit: UnitOfWork, held: Dataset, failure: Failure, *, is_final: bool) -> Dataset:
+        if is_final or held.attempt >= self._max_attempts:
+            failed = replace(_moved(held, DatasetState.FAILED), failure=failure, finished_at=unit.now())
+        else:
+            failed = replace(_moved(held, DatasetState.QUEUED), progress=None)
+        dataset = replace(failed, lease=None)
+        unit.datasets.save(dataset)
+        return dataset
+
+
+def _moved(dataset: Dataset, state: DatasetState) -> Dataset:
+    if state not in DATASET_MOVES[dataset.state]:
+        raise Conflict(f"Dataset {dataset.id!r} is {dataset.state.value} and cannot become {state.value}.")
+    return replace(dataset, state=state)

@@ -1,0 +1,281 @@
+"""Trials as workers see them: born when a slot frees, claimed, kept alive, reported on, counted once.
+
+A suggestion takes time to compute, so it happens outside any unit of work: the study is read, a point is computed for
+the next number, and stored only if that number is still free. Two workers that compute the same number cannot both
+store it; the loser looks again and then sees the winner's trial as pending.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from app.domain.errors import Conflict, LostLease
+from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.ports import ArtifactStore, Ids, Signals, Suggester
+from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
+from app.domain.tuning.suggester import observations
+from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
+from app.services.leasing import artifact_name, claim_on, claimed, extended
+from app.services.studies import ended, moved, settled
+
+KIND = "trials"
+"""The artifact store's name for trained vectors."""
+
+N_STUDIES_LOOKED_AT = 20
+"""How many studies with room for a trial one claim looks through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialWork:
+    """A trial to run. `vectors` names the stored vectors that a confirmation measures."""
+
+    claim: Claim
+    trial: Trial
+    spec: StudySpec
+    dataset_files: str
+    vectors: str | None
+
+
+class TrialService:
+    """The queue of trials."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        *,
+        store: ArtifactStore,
+        ids: Ids,
+        signals: Signals,
+        suggester_for: Callable[[StudySpec], Suggester],
+        lease: timedelta,
+    ) -> None:
+        self._units = units
+        self._store = store
+        self._ids = ids
+        self._signals = signals
+        self._suggester_for = suggester_for
+        self._lease = lease
+
+    def claim(self, worker_id: str) -> TrialWork | None:
+        """A waiting trial, or a new one where a study has room for it, leased to the worker."""
+        with self._units.reading() as unit:
+            study_ids = unit.studies.open_with_capacity(limit=N_STUDIES_LOOKED_AT)
+        for study_id in study_ids:
+            work = self._claim_waiting(study_id, worker_id) or self._claim_new(study_id, worker_id)
+            if work is not None:
+                return work
+        return None
+
+    def _claim_waiting(self, study_id: str, worker_id: str) -> TrialWork | None:
+        with self._units() as unit:
+            study = unit.studies.lock_free(study_id)
+            if study is None or not _has_room(unit, study):
+                return None
+            trial = unit.trials.next_waiting(study_id)
+            if trial is None:
+                return None
+            work = self._start(unit, study, trial, worker_id=worker_id)
+            unit.commit()
+        return work
+
+    def _claim_new(self, study_id: str, worker_id: str) -> TrialWork | None:
+        with self._units.reading() as unit:
+            study = unit.studies.get(study_id)
+            earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
+        number = len(earlier)
+        if number >= study.spec.budget:
+            return None
+        parameters = self._suggester_for(study.spec).suggest(observations(earlier), number=number)
+        with self._units() as unit:
+            study = unit.studies.lock(study_id)
+            n_search = sum(n for (role, _), n in unit.trials.counts(study_id).items() if role is TrialRole.SEARCH)
+            if n_search != number or not _has_room(unit, study):
+                return None  # another worker was quicker; the next claim sees its trial
+            trial = Trial(
+                id=self._ids.new("trl"),
+                study_id=study_id,
+                role=TrialRole.SEARCH,
+                number=number,
+                name=f"trial-{number}",
+                method=Method.WORD2VEC,
+                parameters=parameters,
+                state=TrialState.WAITING,
+                created_at=unit.now(),
+            )
+            unit.trials.add(trial)
+            work = self._start(unit, study, trial, worker_id=worker_id)
+            unit.commit()
+        return work
+
+    def _start(self, unit: UnitOfWork, study: Study, trial: Trial, *, worker_id: str) -> TrialWork:
+        now = unit.now()
+        if study.state is StudyState.QUEUED:
+            unit.studies.save(replace(moved(study, StudyState.RUNNING), started_at=now))
+        running = replace(
+            claimed(trial, worker_id=worker_id, now=now, lease=self._lease), state=TrialState.RUNNING, started_at=now
+        )
+        unit.trials.save(running)
+        dataset = unit.datasets.get(study.spec.dataset_id)
+        source = None if trial.source_trial_id is None else unit.trials.get(trial.source_trial_id)
+        return TrialWork(
+            claim=claim_on(running, "trial"),
+            trial=running,
+            spec=study.spec,
+            dataset_files=artifact_name(dataset.id, dataset.attempt),
+            vectors=None if source is None else artifact_name(source.id, source.attempt),
+        )
+
+    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
+        """The worker is alive: extend its lease; tell it to stop when the study was cancelled."""
+        with self._units() as unit:
+            answer = extended(unit.trials, claim, progress=progress, expires_at=unit.now() + self._lease)
+            if answer is HeartbeatAnswer.CONTINUE:
+                study = unit.studies.get(unit.trials.get(claim.id).study_id)
+                if study.state not in OPEN_STATES:
+                    answer = HeartbeatAnswer.CANCEL
+            unit.commit()
+        return answer
+
+    def complete(self, claim: Claim, outcome: TrialOutcome, *, staged: Path | None) -> Trial:
+        """Keep the vectors if they may be the study's best, then store the outcome. Raises: LostLease, StorageFull."""
+        name = artifact_name(claim.id, claim.attempt)
+        publishes = staged is not None and self._may_be_best(claim, outcome)
+        if staged is not None and publishes:
+            self._store.publish(staged, KIND, name)
+        try:
+            trial, beaten = self._complete(claim, outcome, has_vectors=publishes)
+        except LostLease:
+            stored = self._trial(claim.id)
+            if stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
+                return stored  # this very report was committed, but its acknowledgement was lost
+            self._store.remove(KIND, name)
+            raise
+        for left in beaten:
+            self._store.remove(KIND, left)
+        self._signals.wake()
+        return trial
+
+    def _trial(self, trial_id: str) -> Trial:
+        with self._units.reading() as unit:
+            return unit.trials.get(trial_id)
+
+    def _may_be_best(self, claim: Claim, outcome: TrialOutcome) -> bool:
+        with self._units.reading() as unit:
+            trial = unit.trials.get(claim.id)
+            study = unit.studies.get(trial.study_id)
+            best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
+        return _is_better(replace(trial, outcome=outcome), best)
+
+    def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, list[str]]:
+        with self._units() as unit:
+            # The study first, then the trial: everybody locks in this order.
+            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            now = unit.now()
+            trial = ended(
+                unit.trials.held(claim),
+                TrialState.COMPLETED,
+                now=now,
+                outcome=outcome,
+                failure=None,
+                has_vectors=has_vectors,
+                progress=Progress(phase="completed", fraction=1.0),
+            )
+            beaten: list[Trial] = []
+            best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
+            if _is_better(trial, best):
+                study = replace(study, best_trial_id=trial.id)
+                beaten = [] if best is None else [best]
+            elif has_vectors:
+                trial = replace(trial, has_vectors=False)
+                beaten = [trial]
+            unit.trials.save(trial)
+            for loser in beaten:
+                unit.trials.save(replace(loser, has_vectors=False))
+            unit.studies.save(settled(unit, study, now=now, ids=self._ids))
+            unit.commit()
+        return trial, [artifact_name(loser.id, loser.attempt) for loser in beaten]
+
+    def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Trial:
+        """The attempt failed. A final failure is the point's own: it is infeasible. Raises: LostLease."""
+        with self._units() as unit:
+            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            trial = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
+            unit.commit()
+        self._signals.wake()
+        return trial
+
+    def cancelled(self, claim: Claim) -> Trial:
+        """The worker stopped because it was told to. Raises: LostLease."""
+        with self._units() as unit:
+            trial = ended(unit.trials.held(claim), TrialState.CANCELLED, now=unit.now())
+            unit.trials.save(trial)
+            unit.commit()
+        return trial
+
+    def release(self, claim: Claim) -> None:
+        """The worker stops and hands the trial back: the attempt does not count. Raises: LostLease."""
+        with self._units() as unit:
+            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            held = unit.trials.held(claim)
+            if study.state in OPEN_STATES:
+                unit.trials.save(replace(_waiting(held), attempt=held.attempt - 1))
+            else:
+                unit.trials.save(ended(held, TrialState.CANCELLED, now=unit.now()))
+            unit.commit()
+        self._signals.wake()
+
+    def reap(self) -> int:
+        """Take back what dead workers held; how many trials that were."""
+        with self._units.reading() as unit:
+            study_ids = sorted({trial.study_id for trial in unit.trials.lapsed(unit.now())})
+        n_reaped = 0
+        for study_id in study_ids:
+            with self._units() as unit:
+                study = unit.studies.lock(study_id)
+                lapsed = [trial for trial in unit.trials.lapsed(unit.now()) if trial.study_id == study_id]
+                for trial in lapsed:
+                    failure = Failure(code="lost", reason="The worker stopped reporting.")
+                    self._ended_attempt(unit, study, trial, failure, is_final=False)
+                    study = unit.studies.get(study_id)
+                unit.commit()
+            n_reaped += len(lapsed)
+        if n_reaped:
+            self._signals.wake()
+        return n_reaped
+
+    def _ended_attempt(self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool) -> Trial:
+        now = unit.now()
+        if study.state not in OPEN_STATES:
+            trial = ended(held, TrialState.CANCELLED, now=now)
+        elif is_final:
+            trial = ended(held, TrialState.INFEASIBLE, now=now, failure=failure)
+        elif held.attempt >= study.spec.max_attempts:
+            trial = ended(held, TrialState.FAILED, now=now, failure=failure)
+        else:
+            trial = replace(_waiting(held), failure=failure)
+        unit.trials.save(trial)
+        if trial.state in ENDED_STATES:
+            unit.studies.save(settled(unit, study, now=now, ids=self._ids))
+        return trial
+
+
+def _has_room(unit: UnitOfWork, study: Study) -> bool:
+    if study.state not in {StudyState.QUEUED, StudyState.RUNNING}:
+        return False
+    n_running = sum(n for (_, state), n in unit.trials.counts(study.id).items() if state is TrialState.RUNNING)
+    return n_running < study.spec.parallelism
+
+
+def _waiting(held: Trial) -> Trial:
+    if TrialState.WAITING not in TRIAL_MOVES[held.state]:
+        raise Conflict(f"Trial {held.id!r} is {held.state.value} and cannot wait again.")
+    return replace(held, state=TrialState.WAITING, lease=None, progress=None, started_at=None)
+
+
+def _is_better(trial: Trial, best: Trial | None) -> bool:
+    """Whether a trial of the search beats the best so far; the earlier one wins a tie."""
+    if trial.role is not TrialRole.SEARCH or trial.objective is None:
+        return False
+    return best is None or best.objective is None or trial.objective > best.objective

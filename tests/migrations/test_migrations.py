@@ -1,0 +1,44 @@
+"""The migrations build exactly the tables, from nothing and back."""
+
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from app.adapters.sql.engine import create_engine
+from app.adapters.sql.migrating import is_current, upgrade
+from app.adapters.sql.tables import metadata
+from app.domain.errors import Unavailable
+
+
+def test_the_migrated_database_has_no_drift_from_the_tables(database_url: str) -> None:
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+    engine.dispose()
+
+
+def test_a_migrated_database_is_current_and_migrating_again_changes_nothing(database_url: str) -> None:
+    engine = create_engine(database_url)
+    assert is_current(engine)
+    upgrade(database_url)
+    assert is_current(engine)
+    engine.dispose()
+
+
+def test_an_empty_database_is_not_current_until_it_is_migrated(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'deep' / 'segue.db'}"
+    engine = create_engine(url)
+    assert not is_current(engine)
+    upgrade(url)
+    assert is_current(engine)
+    assert set(sa.inspect(engine).get_table_names()) == {*metadata.tables, "alembic_version"}
+    engine.dispose()
+
+
+def test_a_database_that_is_away_is_reported_as_unavailable() -> None:
+    with pytest.raises(Unavailable):
+        upgrade("postgresql+psycopg://nobody@127.0.0.1:9/none")

@@ -1,0 +1,93 @@
+"""The services on a real database, in a hurry: no files but small ones, no worker but the test."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app.adapters.artifacts import FolderArtifactStore
+from app.adapters.clock import UuidIds
+from app.adapters.polling import PollingSignals
+from app.adapters.sources import SourceFormats
+from app.adapters.sql.engine import create_engine
+from app.adapters.sql.unit_of_work import SqlUnitsOfWork
+from app.domain.datasets import Dataset
+from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.study import Study, StudySpec
+from app.services.datasets import DatasetService
+from app.services.models import ModelService
+from app.services.studies import StudyService
+from app.services.trials import TrialService
+from tests.values import FakeClock, dataset_spec, statistics, study_spec
+
+LEASE = timedelta(seconds=30)
+
+
+@dataclass
+class House:
+    """Every service on one database."""
+
+    clock: FakeClock
+    store: FolderArtifactStore
+    units: SqlUnitsOfWork
+    datasets: DatasetService
+    studies: StudyService
+    trials: TrialService
+    models: ModelService
+
+    def staged(self) -> Path:
+        """A folder with a file in it, as a child leaves one."""
+        folder = self.store.root / f"made-{self.clock.at.timestamp()}-{len(list(self.store.root.iterdir()))}"
+        folder.mkdir()
+        (folder / "input.npy").write_bytes(b"vectors")
+        return folder
+
+    def ready_dataset(self) -> Dataset:
+        """A dataset that a worker has prepared."""
+        created = self.datasets.create(dataset_spec())
+        assert isinstance(created, Dataset)
+        work = self.datasets.claim("worker")
+        assert work is not None
+        return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
+
+    def study(self, **changes: int | bool) -> Study:
+        """A queued study on a dataset of its own."""
+        spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
+        study = self.studies.create(spec)
+        assert isinstance(study, Study)
+        return study
+
+
+@pytest.fixture
+def house(database_url: str, tmp_path: Path) -> House:
+    """The services on a fresh database, SQLite and PostgreSQL in turn."""
+    clock = FakeClock()
+    units = SqlUnitsOfWork(create_engine(database_url), clock=clock)
+    store = FolderArtifactStore(tmp_path / "store")
+    ids = UuidIds()
+    signals = PollingSignals()
+    return House(
+        clock=clock,
+        store=store,
+        units=units,
+        datasets=DatasetService(
+            units,
+            store=store,
+            ids=ids,
+            signals=signals,
+            formats=SourceFormats(),
+            sources={"plays": tmp_path / "plays.csv"},
+            lease=LEASE,
+        ),
+        studies=StudyService(units, ids=ids, signals=signals),
+        trials=TrialService(
+            units,
+            store=store,
+            ids=ids,
+            signals=signals,
+            suggester_for=lambda spec: RandomSearch(spec.space, spec.seed),
+            lease=LEASE,
+        ),
+        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+    )

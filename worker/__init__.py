@@ -1,0 +1,1 @@
+"""The process that prepares datasets, runs trials and builds models."""
