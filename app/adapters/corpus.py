@@ -82,7 +82,11 @@ class ArrayWriter:
 def write_corpus(folder: Path, *, segments: tuple[str, ...], split: Split) -> str:
     """Write `corpus.json` beside arrays and songs that are already there; gives the fingerprint."""
     n_songs = pq.read_metadata(folder / "songs.parquet").num_rows
-    told = {"query_in_training": split.query_in_training, "repeats": split.repeats, "test_fraction": split.test_fraction}
+    told = {
+        "query_in_training": split.query_in_training,
+        "repeats": split.repeats,
+        "test_fraction": split.test_fraction,
+    }
     fingerprint = _fingerprint(folder, segments=segments, split=told)
     content = {
         "format": FORMAT,
