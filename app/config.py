@@ -101,7 +101,7 @@ class Settings(BaseSettings):
     half_life_days: float = Field(
         default=30, ge=0.01, le=36_500, description="Days after which a play weighs half in a user's profile."
     )
-    history_length: int = Field(default=200, ge=1, le=10_000, description="Last plays that make a user's profile.")
+    history_length: int = Field(default=200, ge=1, le=1_000, description="Last plays that make a user's profile.")
     recent_songs_excluded: int = Field(
         default=50, ge=0, le=10_000, description="Last songs heard that are not recommended again."
     )

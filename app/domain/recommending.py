@@ -73,14 +73,14 @@ class PlayVerdict(StrEnum):
 class RecommendationOptions:
     """How recommendations are made.
 
-    `history_length` newest plays make the profile. The songs of the last `recent_songs_excluded` of them are not
-    recommended; None leaves out every song of the history considered, for all of it is recent.
+    The newest `history_length` plays make the profile; songs among the newest `recent_songs_excluded` of them are not
+    recommended. An older favourite may be.
     """
 
     k: int = 10
     half_life_days: float = 30.0
     history_length: int = 200
-    recent_songs_excluded: int | None = None
+    recent_songs_excluded: int = 50
 
     def __post_init__(self) -> None:
         check_k(self.k)
@@ -94,7 +94,7 @@ class RecommendationOptions:
                 f"history_length must be between 1 and {MAX_HISTORY_LENGTH}, not {self.history_length}.",
                 pointer="history_length",
             )
-        if self.recent_songs_excluded is not None and self.recent_songs_excluded < 0:
+        if self.recent_songs_excluded < 0:
             raise InvalidRequest(
                 f"recent_songs_excluded must be at least 0, not {self.recent_songs_excluded}.",
                 pointer="recent_songs_excluded",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.embedding import Matrix
+from app.domain.models import Alias
 from app.domain.recommending import History, PlayVerdict
 
 Detail = str | int | float | bool | None
@@ -182,13 +183,11 @@ class LiveModels(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AliasTarget:
-    """Where an alias points: a model, and the name of its files in the artifact store."""
+    """An alias and the name of the files that serve under it."""
 
-    alias: str
-    generation: int
-    model_id: str
+    alias: Alias
     files: str
 
 
