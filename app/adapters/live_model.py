@@ -1,0 +1,173 @@
+"""A model in memory, ready to answer: tables to look up, an index to search, songs and histories.
+
+Notation: n songs, most played first, named by their row; `neighbours` int32 and `neighbour_scores` float32, both
+`(n, width)`, best first, -1 pads; `queries` float32 `(n, dim)` unit rows.
+"""
+
+import math
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from app.adapters.corpus import Histories
+from app.adapters.id_lookup import IdLookup, texts_of
+from app.adapters.song_search import SongSearch
+from app.domain.embedding import Matrix
+from app.domain.errors import DamagedArtifact
+from app.domain.recommending import History
+from app.domain.serving import Detail, Neighbour, Song
+
+NAMED_COLUMNS = ("song_id", "title", "artist", "n_plays")
+SCORE_DECIMALS = 6
+ROWS_CHECKED_AT_ONCE = 65_536
+
+
+class VectorIndex(Protocol):
+    """Searches a model's song rows by inner product."""
+
+    def search(self, queries: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows and scores of the k best of each query, both `(n_queries, k)`; -1 pads."""
+        ...
+
+
+class LoadedModel:
+    """The port `LiveModel`; see the module header. Many threads may ask at once: nothing in it changes.
+
+    Raises: DamagedArtifact when the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        model_id: str,
+        *,
+        songs: pa.Table,
+        queries: Matrix,
+        neighbours: NDArray[np.int32],
+        neighbour_scores: NDArray[np.float32],
+        index: VectorIndex,
+        histories: Histories | None = None,
+    ) -> None:
+        n_songs = songs.num_rows
+        if not len(queries) == len(neighbours) == len(neighbour_scores) == n_songs:
+            raise DamagedArtifact(f"Model {model_id}: its files tell of different numbers of songs.")
+        _demand_neighbours(model_id, neighbours)
+        self._model_id = model_id
+        self._queries = np.asarray(queries)
+        # Plain views: indexing a memory map itself costs a microsecond more.
+        self._neighbours = np.asarray(neighbours)
+        self._scores = np.asarray(neighbour_scores)
+        self._index = index
+        self._ids = texts_of(songs.column("song_id"))
+        self._titles = texts_of(songs.column("title"))
+        self._artists = texts_of(songs.column("artist"))
+        self._n_plays = songs.column("n_plays").to_numpy()
+        self._details = songs.drop_columns(list(NAMED_COLUMNS))
+        self._rows = IdLookup(self._ids)
+        self._search = SongSearch(songs.column("title"), songs.column("artist"))
+        self._histories = histories
+        self._users = None if histories is None else IdLookup(texts_of(histories.users))
+
+    @property
+    def model_id(self) -> str:
+        """Which model it is."""
+        return self._model_id
+
+    @property
+    def n_songs(self) -> int:
+        """How many songs it knows."""
+        return len(self._ids)
+
+    def row(self, song_id: str) -> int | None:
+        """The song's row; None when the model does not know it."""
+        return self._rows.row(song_id)
+
+    def rows(self, song_ids: Sequence[str]) -> NDArray[np.int64]:
+        """The songs' rows, -1 for those that the model does not know."""
+        return self._rows.rows(song_ids)
+
+    def neighbours(self, row: int, k: int) -> list[Neighbour]:
+        """The song's k nearest, looked up; fewer when the model knows fewer."""
+        ids, titles, artists = self._ids, self._titles, self._artists
+        found = self._neighbours[row, :k].tolist()
+        scores = self._scores[row, :k].tolist()
+        return [
+            {
+                "song_id": ids[near],  # type: ignore[typeddict-item] # an id is never None
+                "title": titles[near],
+                "artist": artists[near],
+                "score": round(score, SCORE_DECIMALS),
+            }
+            for near, score in zip(found, scores, strict=True)
+            if near >= 0
+        ]
+
+    def query_rows(self, rows: NDArray[np.int64]) -> Matrix:
+        """The songs' unit query rows, float32 `(n, dim)`, a copy."""
+        return self._queries[rows]
+
+    def search(self, vector: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The k songs nearest to a vector `(dim,)`, best first, and their scores; -1 pads."""
+        rows, scores = self._index.search(vector[np.newaxis], k)
+        return rows[0], scores[0]
+
+    def song(self, row: int) -> Song:
+        """What is known of a song."""
+        song_id, title, artist = self.names(row)
+        details = {name: _detail(self._details.column(name)[row].as_py()) for name in self._details.column_names}
+        return Song(song_id=song_id, title=title, artist=artist, n_plays=int(self._n_plays[row]), details=details)
+
+    def names(self, row: int) -> tuple[str, str | None, str | None]:
+        """The song's id, title and artist."""
+        return str(self._ids[row]), self._titles[row], self._artists[row]
+
+    def find(self, words: str, *, start: int, limit: int) -> list[int]:
+        """Up to `limit` rows from `start` on of songs with all the words in title or artist, case and accents aside."""
+        return self._search.find(words, start=start, limit=limit)
+
+    def history(self, user_id: str) -> History | None:
+        """The user's plays in the model's dataset; None when it has none."""
+        row = None if self._users is None else self._users.row(user_id)
+        if row is None or self._histories is None:
+            return None
+        start, end = self._histories.offsets[row : row + 2].tolist()
+        return History(
+            self._histories.songs[start:end].astype(np.int64),
+            np.array(self._histories.played_at_ms[start:end], dtype=np.int64),
+        )
+
+    def warm_up(self) -> None:
+        """Answer each kind of question once. Raises: DamagedArtifact when an answer is not sound."""
+        if self.n_songs == 0:
+            raise DamagedArtifact(f"Model {self._model_id} knows no song.")
+        for row in {0, self.n_songs // 2, self.n_songs - 1}:
+            song_id, _, _ = self.names(row)
+            scores = [near["score"] for near in self.neighbours(row, self._neighbours.shape[1])]
+            found, _ = self.search(self.query_rows(np.array([row], dtype=np.int64))[0], min(10, self.n_songs))
+            is_sound = all(map(math.isfinite, scores)) and found[0] >= 0 and int(found.max()) < self.n_songs
+            if self.row(song_id) != row or not is_sound:
+                raise DamagedArtifact(f"Model {self._model_id} does not answer for its song in row {row}.")
+        self.find("a", start=0, limit=1)
+        self.history("")
+
+
+def _demand_neighbours(model_id: str, neighbours: NDArray[np.int32]) -> None:
+    """Refuse rows that are not songs, and a song among its own neighbours. Raises: DamagedArtifact."""
+    n_songs = len(neighbours)
+    for start in range(0, n_songs, ROWS_CHECKED_AT_ONCE):
+        part = neighbours[start : start + ROWS_CHECKED_AT_ONCE]
+        itself = np.arange(start, start + len(part))[:, np.newaxis]
+        if ((part < -1) | (part >= n_songs) | (part == itself)).any():
+            raise DamagedArtifact(f"Model {model_id}: its table of neighbours is not one of its {n_songs} songs.")
+
+
+def _detail(value: object) -> Detail:
+    """The value as JSON has it: instants and dates in ISO 8601, other foreign types as text, no NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return value.isoformat() if isinstance(value, date | datetime) else str(value)

