@@ -1,0 +1,94 @@
+# Everything runs in .venv, which is made on first use from requirements.lock. Arguments go through ARGS:
+#   make demo ARGS=--keep        make test ARGS="tests/domain -x"
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+TEST_PROCESSES ?= 2
+
+PYTHONS := python3.11 python3.12 python3.13 python3 python
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+NO_PYTHON := Segue needs Python 3.11 or newer with its venv module (on Debian and Ubuntu: the package python3-venv). \
+	Name one with PYTHON=/path/to/python3.
+
+.PHONY: help
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(READY) ## From raw plays to a tuned, promoted, served model (ARGS=--keep leaves it running)
+	@$(BIN)/segue demo $(ARGS)
+
+.PHONY: serve
+serve: $(READY) ## The API and a worker, on the settings of the environment
+	@$(BIN)/segue serve --with-worker $(ARGS)
+
+.PHONY: migrate
+migrate: $(READY) ## Bring the database to the present tables
+	@$(BIN)/segue migrate $(ARGS)
+
+.PHONY: test
+test: lint drift ## Lint, types, import contracts, migrations and all tests (ARGS go to pytest, which then skips the floors)
+ifeq ($(strip $(ARGS)),)
+	@rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term --cov-fail-under=90
+	@$(BIN)/coverage report --include='app/domain/*' --fail-under=100 --format=total >/dev/null || { \
+		$(BIN)/coverage report --include='app/domain/*'; \
+		echo 'app/domain is not covered to 100 %.' >&2; exit 1; }
+else
+	$(BIN)/python -m pytest $(ARGS)
+endif
+
+.PHONY: lint
+lint: $(READY) ## Formatting, lint, types and import contracts
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: drift
+drift: $(READY)
+	@echo 'alembic check'
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
+		export SEGUE_DATABASE_URL="sqlite:///$$folder/segue.db" && \
+		$(BIN)/alembic upgrade head && $(BIN)/alembic check
+
+.PHONY: bench
+bench: $(READY) ## Measure tuning and serving
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+.PHONY: lock
+lock: $(READY) ## Choose the versions anew that pyproject.toml allows, the ones in the lock first (ARGS=--upgrade for the latest)
+	$(BIN)/uv pip compile $(LOCKED) --extra dev --output-file requirements.lock
+	$(BIN)/uv pip compile $(LOCKED) --constraint requirements.lock --output-file requirements-runtime.lock
+	@! grep -nE '(https?|file)://|index-url|find-links' requirements*.lock
+
+LOCKED = pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command 'make lock' $(ARGS)
+
+.PHONY: clean
+clean: ## Remove the environment and what the tools leave behind
+	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find app worker tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment: made when absent, brought up to date when the lock or the project changed.
+$(READY): requirements.lock pyproject.toml
+	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '$(USABLE)' 2>/dev/null; then \
+		for candidate in $(PYTHON) $(PYTHONS); do \
+			if "$$candidate" -c '$(USABLE)' >/dev/null 2>&1; then found=$$candidate; break; fi; \
+		done; \
+		if [ -z "$${found:-}" ]; then echo '$(NO_PYTHON)' >&2; exit 1; fi; \
+		echo "Making $(VENV) with $$("$$found" --version)"; \
+		rm -rf $(VENV); "$$found" -m venv $(VENV); \
+	fi
+	@echo 'Installing the locked dependencies'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
