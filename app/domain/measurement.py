@@ -1,0 +1,51 @@
+"""Measurements: what an evaluation yields, each number with its n and 95 % interval."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean over `n` pairs with its 95 % interval; nothing (None) stands where there is no pair to measure."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """HR@k, NDCG@k and their weighted mean (maximised), in [0, 1], over one set of pairs; None without pairs."""
+
+    hit_ratio: Estimate | None
+    ndcg: Estimate | None
+    objective: Estimate | None
+    n_pairs: int
+    n_unknown_query: int
+    n_unknown_target: int
+    n_repeats: int
+    """Pairs with query == target that were left out or, by the `repeats` rule, counted as a hit or a miss."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One model on one set of pairs: overall, by segment, and what it recommends.
+
+    `coverage` is the share of the songs that were recommended at least once; `popularity` the mean training plays of
+    the recommended songs over the most played song's, both in [0, 1], None when nothing was recommended.
+    """
+
+    k: int
+    overall: Scores
+    segments: dict[str, Scores] = field(default_factory=dict)
+    coverage: float | None = None
+    popularity: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpochMeasurement:
+    """The validation scores at the end of one epoch, counted from 1, and the training seconds until then."""
+
+    epoch: int
+    train_s: float
+    scores: Scores

@@ -1,0 +1,51 @@
+"""Training: the hyperparameters of Word2Vec on sessions, and how far it has come.
+
+Source of names and defaults: gensim's `Word2Vec`. Source of the ranges: the article (dim 10-200, window 1-40,
+negatives 1-40, rate 0.001-0.1) and, for the extended ones, Caselles-Dupré et al. 2018.
+"""
+
+from dataclasses import dataclass
+
+from app.domain.embedding import Scoring
+from app.domain.errors import InvalidRequest
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "vector_size": (2, 1024),
+    "window": (1, 100),
+    "negative": (1, 100),
+    "alpha": (1e-6, 1.0),
+    "epochs": (1, 1000),
+    "sg": (0, 1),
+    "ns_exponent": (-2.0, 2.0),
+    "sample": (0.0, 1.0),
+}
+"""The smallest and largest value that each number may have, inclusive."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingParameters:
+    """One point of the search space. The defaults are gensim's own, but for `epochs` (the article's 3)."""
+
+    vector_size: int = 100
+    window: int = 5
+    negative: int = 5
+    alpha: float = 0.025
+    epochs: int = 3
+    sg: int = 0
+    ns_exponent: float = 0.75
+    sample: float = 1e-3
+    scoring: Scoring = Scoring.INPUT
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise InvalidRequest(f"{name} must be between {low} and {high}, not {value}.", pointer=f"/{name}")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """Where training is: epochs ended, and the share of all plays of all epochs already read, in [0, 1]."""
+
+    n_epochs_done: int
+    fraction: float

@@ -1,0 +1,91 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.domain.errors import InvalidRequest
+from app.domain.listening import Preparation, Split
+from tests.factories import corpus, pairs
+
+SESSIONS = [[0, 1, 2, 3], [4, 4, 0], [1, 0, 2, 2, 5]]
+
+
+@pytest.mark.parametrize(
+    "split, held_out, expected",
+    [
+        (Split(), True, [[0, 1], [4], [1, 0, 2]]),
+        (Split(query_in_training=True), True, [[0, 1, 2], [4, 4], [1, 0, 2, 2]]),
+        (Split(), False, SESSIONS),
+    ],
+    ids=["query_held_out", "query_in_training", "fit_on_everything"],
+)
+def test_training_sees_sessions_without_what_is_held_out(
+    split: Split, held_out: bool, expected: list[list[int]]
+) -> None:
+    listened = corpus(sessions=SESSIONS, n_songs=7, split=split)
+    seen = [session.tolist() for session in listened.training_sessions(held_out=held_out)]
+    assert seen == expected
+    counts = np.bincount(np.concatenate([np.array(session) for session in expected]), minlength=7)
+    assert listened.training_counts(held_out=held_out).tolist() == counts.tolist()
+
+
+def test_an_empty_corpus_has_no_sessions_and_no_counts() -> None:
+    nothing = corpus(sessions=[], n_songs=2)
+    assert nothing.n_sessions == 0
+    assert list(nothing.training_sessions()) == []
+    assert nothing.training_counts().tolist() == [0, 0]
+
+
+def test_counts_have_their_stated_types() -> None:
+    listened = corpus(sessions=SESSIONS)
+    assert listened.n_sessions == 3
+    assert listened.training_counts().dtype == np.int64
+    assert len(pairs((1, 2), (3, 4))) == 2
+
+
+@pytest.mark.parametrize(
+    "name, values",
+    [
+        ("session_gap_minutes", (1, 10_080)),
+        ("min_length", (3, 1_000)),
+        ("max_length", (None, 3, 1_000_000)),
+        ("min_song_plays", (1, 1_000_000)),
+        ("sample_fraction", (1e-9, 1.0)),
+        ("seed", (0, 2**31 - 1)),
+    ],
+)
+def test_preparation_takes_values_up_to_their_limits(name: str, values: tuple[float | None, ...]) -> None:
+    for value in values:
+        changes: dict[str, Any] = {name: value}
+        assert getattr(Preparation(**changes), name) == value
+
+
+@pytest.mark.parametrize(
+    "changes, pointer",
+    [
+        ({"session_gap_minutes": 0}, "session_gap_minutes"),
+        ({"session_gap_minutes": 10_081}, "session_gap_minutes"),
+        ({"min_length": 2}, "min_length"),
+        ({"min_length": 1_001}, "min_length"),
+        ({"max_length": 2}, "max_length"),
+        ({"min_length": 8, "max_length": 7}, "max_length"),
+        ({"max_length": 1_000_001}, "max_length"),
+        ({"min_song_plays": 0}, "min_song_plays"),
+        ({"sample_fraction": 0.0}, "sample_fraction"),
+        ({"sample_fraction": 1.1}, "sample_fraction"),
+        ({"sample_fraction": float("nan")}, "sample_fraction"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**31}, "seed"),
+    ],
+)
+def test_preparation_refuses_what_is_beyond_them(changes: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(InvalidRequest, match=pointer) as refused:
+        Preparation(**changes)
+    assert refused.value.pointer == f"/preparation/{pointer}"
+
+
+@pytest.mark.parametrize("test_fraction", [0.0, 1.0, -0.1, 2.0, float("nan")])
+def test_split_needs_pairs_on_both_sides(test_fraction: float) -> None:
+    with pytest.raises(InvalidRequest, match="test_fraction") as refused:
+        Split(test_fraction=test_fraction)
+    assert refused.value.pointer == "/split/test_fraction"
