@@ -1,0 +1,79 @@
+"""What every `NeighbourSearch` promises, on the real one and on the fake."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from app.adapters.faiss_index import FaissNeighbourSearch
+from app.domain.ports import NeighbourSearch
+from tests.fakes.neighbour_search import FullRanking
+
+SEARCHES = [FaissNeighbourSearch(), FaissNeighbourSearch(threads=2), FullRanking()]
+
+pytestmark = pytest.mark.parametrize("search", SEARCHES, ids=["faiss", "faiss_two_threads", "fake"])
+
+
+def whole_numbers(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Vectors whose inner products float32 holds exactly, with many equal ones among them."""
+    return rng.integers(-2, 3, shape).astype(np.float32)
+
+
+def test_best_songs_come_first_with_their_inner_products(search: NeighbourSearch) -> None:
+    songs = np.array([[1, 0], [0, 1], [2, 2]], dtype=np.float32)
+    rows, scores = search.search(songs, np.array([[1, 0.5]], dtype=np.float32), 2)
+    assert rows.tolist() == [[2, 0]]
+    assert scores.tolist() == [[3.0, 1.0]]
+    assert rows.dtype == np.int64
+    assert scores.dtype == np.float32
+
+
+def test_fewer_songs_than_asked_are_padded(search: NeighbourSearch) -> None:
+    rows, scores = search.search(np.ones((1, 3), np.float32), np.ones((2, 3), np.float32), 3)
+    assert rows.tolist() == [[0, -1, -1], [0, -1, -1]]
+    assert scores.tolist() == [[3.0, -np.inf, -np.inf]] * 2
+
+
+@pytest.mark.parametrize("n_songs, n_queries", [(0, 2), (2, 0), (0, 0)])
+def test_nothing_to_search_is_an_empty_answer(search: NeighbourSearch, n_songs: int, n_queries: int) -> None:
+    rows, scores = search.search(np.ones((n_songs, 4), np.float32), np.ones((n_queries, 4), np.float32), 3)
+    assert rows.shape == scores.shape == (n_queries, 3)
+    assert (rows == -1).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_songs=st.integers(1, 300),
+    n_queries=st.integers(1, 40),
+    k=st.integers(1, 130),
+)
+def test_equal_scores_go_by_row(search: NeighbourSearch, seed: int, n_songs: int, n_queries: int, k: int) -> None:
+    rng = np.random.default_rng(seed)
+    songs, queries = whole_numbers(rng, (n_songs, 4)), whole_numbers(rng, (n_queries, 4))
+    rows, scores = search.search(songs, queries, k)
+    for query, found, found_scores in zip(queries.tolist(), rows.tolist(), scores.tolist(), strict=True):
+        inner = [sum(a * b for a, b in zip(query, song, strict=True)) for song in songs.tolist()]
+        best = sorted(range(n_songs), key=lambda row: (-inner[row], row))[:k]
+        n_pad = k - len(best)
+        assert found == best + [-1] * n_pad
+        assert found_scores == [inner[row] for row in best] + [-np.inf] * n_pad
+
+
+@pytest.mark.parametrize("damaged", ["songs", "queries"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_vectors_that_are_not_finite_are_refused(search: NeighbourSearch, damaged: str, value: float) -> None:
+    vectors = {"songs": np.ones((3, 2), np.float32), "queries": np.ones((2, 2), np.float32)}
+    vectors[damaged][1, 1] = value
+    with pytest.raises(ValueError, match="finite"):
+        search.search(vectors["songs"], vectors["queries"], 1)
+
+
+def test_arrays_that_were_passed_stay_as_they_were(search: NeighbourSearch) -> None:
+    rng = np.random.default_rng(0)
+    songs, queries = whole_numbers(rng, (50, 3)), whole_numbers(rng, (9, 3))
+    before = songs.copy(), queries.copy()
+    search.search(songs, queries, 5)
+    assert np.array_equal(songs, before[0])
+    assert np.array_equal(queries, before[1])
