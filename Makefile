@@ -89,6 +89,6 @@ $(READY): requirements.lock pyproject.toml
 		rm -rf $(VENV); "$$found" -m venv $(VENV); \
 	fi
 	@echo 'Installing the locked dependencies'
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

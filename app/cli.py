@@ -1,0 +1,362 @@
+"""The command line `segue`: every command explains a user's mistake in a sentence and ends with 0, 1 or 2.
+
+0 done, 1 it did not work, 2 the command was wrong. What a command makes goes to standard output, everything else to
+standard error. Heavy modules are imported by the commands that need them, so that help is quick.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    import socket
+
+    from rich.console import Console
+
+    from app.bootstrap import Container
+    from app.config import Settings
+STOP_MARGIN_S = 3.0
+"""How much longer than its grace period a worker is waited for."""
+
+FINISH_REQUESTS_S = 10
+"""How long a stopping server waits for the requests under way."""
+
+APPLICATION = "app.main:app_from_environment"
+
+
+class Mistake(Exception):
+    """The command cannot be carried out; the sentence says why and what to do."""
+
+
+cli = typer.Typer(
+    name="segue",
+    help="Song embeddings that are tuned, promoted, served and proven in one system.",
+    epilog="Settings are environment variables SEGUE_… or lines of a file .env; .env.example lists them.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _refuse(message: str) -> NoReturn:
+    from rich.text import Text
+
+    _console().print(Text.assemble(("Error: ", "bold red"), message))
+    raise typer.Exit(1)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """A sentence instead of a traceback for what a user can mend."""
+    from app.config import InvalidSettings
+    from app.domain.errors import SegueError
+
+    try:
+        yield
+    except (InvalidSettings, SegueError, Mistake) as error:
+        _refuse(str(error))
+    except OSError as error:
+        _refuse(f"{error.strerror or error}" + (f": {error.filename}" if error.filename else "."))
+
+
+def _settings(*, host: str | None = None, port: int | None = None) -> "Settings":
+    from app import log
+    from app.config import load
+
+    settings = load(host=host, port=port)
+    log.configure(level=settings.log_level, log_format=settings.log_format)
+    return settings
+
+
+def _check_database(settings: "Settings") -> None:
+    """Bring SQLite up to date; refuse a PostgreSQL database that is not. Raises: Mistake, Unavailable."""
+    from sqlalchemy.exc import DatabaseError
+
+    from app.adapters.sql.engine import create_engine
+    from app.adapters.sql.migrating import is_current, upgrade
+
+    if settings.database_url.startswith("sqlite:"):
+        try:
+            upgrade(settings.database_url)
+        except DatabaseError as error:
+            raise Mistake(f"The database {settings.database_url} cannot be used: {error.orig}.") from error
+        return
+    engine = create_engine(settings.database_url)
+    try:
+        if not is_current(engine):
+            raise Mistake("The database lacks tables of this version: run 'segue migrate' first.")
+    finally:
+        engine.dispose()
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            installed = version("segue")
+        except PackageNotFoundError:
+            installed = "that is not installed"
+        typer.echo(f"segue {installed}")
+        raise typer.Exit
+
+
+@cli.callback()
+def segue(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and leave.")
+    ] = False,
+) -> None:
+    """Song embeddings that are tuned, promoted, served and proven in one system."""
+
+
+# serve
+
+
+@cli.command()
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on instead of SEGUE_HOST.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port to listen on instead of SEGUE_PORT; 0: a free one.")
+    ] = None,
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Server processes that share the port.")] = 1,
+    with_worker: Annotated[bool, typer.Option("--with-worker", help="Run a worker too: the whole in one.")] = False,
+    access_log: Annotated[bool, typer.Option("--access-log", help="Log every request.")] = False,
+) -> None:
+    """Run the API. A SQLite database is brought up to date first; PostgreSQL needs `segue migrate`."""
+    with _explained():
+        from app.keeper import WorkerKeeper
+
+        settings = _settings(host=host, port=port)
+        with _listening_socket(settings.host, settings.port) as listener:
+            _check_database(settings)
+            keeper = WorkerKeeper(grace_s=settings.grace_s + STOP_MARGIN_S) if with_worker else nullcontext()
+            _stop_on_sigterm()
+            _console().print(f"Segue listens on {_address(listener)}, its API is described at /docs")
+            try:
+                with keeper:
+                    _run_server(listener, processes=processes, access_log=access_log)
+            except KeyboardInterrupt:
+                return  # Ctrl-C is how a server at a desk is stopped
+
+
+def _stop_on_sigterm() -> None:
+    """Let SIGTERM unwind the stack: uvicorn raises it again after a clean stop, and a worker is to be stopped too."""
+    import signal
+
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+
+
+@contextmanager
+def _listening_socket(host: str, port: int) -> Iterator["socket.socket"]:
+    """A socket bound to the address. Raises: Mistake when it is taken or not ours."""
+    import errno
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            msg = f"Port {port} of {host} is in use: choose another with --port or SEGUE_PORT."
+        else:
+            msg = f"Segue cannot listen on port {port} of {host}: {error.strerror}."
+        raise Mistake(msg) from error
+    with listener:
+        yield listener
+
+
+def _address(listener: "socket.socket") -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _run_server(listener: "socket.socket", *, processes: int, access_log: bool) -> None:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+
+    config = uvicorn.Config(
+        APPLICATION,
+        factory=True,
+        lifespan="on",
+        ws="none",
+        workers=processes,
+        log_config=None,
+        access_log=access_log,
+        server_header=False,
+        timeout_graceful_shutdown=FINISH_REQUESTS_S,
+    )
+    if processes > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if not server.started:
+        raise Mistake("The server could not start; the log above says why.")
+
+
+# work
+
+
+@cli.command()
+def work(
+    *,
+    slots: Annotated[
+        int | None,
+        typer.Option(min=0, max=256, help="Pieces of work at once instead of SEGUE_WORKER_SLOTS; 0: one a core."),
+    ] = None,
+) -> None:
+    """Run a worker: it prepares datasets, runs trials and builds models until it is stopped."""
+    with _explained():
+        settings = _settings()
+        _check_database(settings)
+        chosen = {} if slots is None else {"SEGUE_WORKER_SLOTS": str(slots)}
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(  # noqa: S606 - our own module, no shell
+            sys.executable, [sys.executable, "-m", "worker"], {**os.environ, **chosen}
+        )
+
+
+# migrate
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the tables of this version."""
+    with _explained():
+        from app.adapters.sql.migrating import upgrade
+
+        settings = _settings()
+        upgrade(settings.database_url)
+        _console().print("The database is up to date.")
+
+
+# import
+
+
+@cli.command(name="import")
+def import_plays(
+    *,
+    plays: Annotated[Path, typer.Option(exists=True, dir_okay=False, readable=True, help="Plays: Parquet or CSV.")],
+    name: Annotated[str, typer.Option(help="What to call the dataset.")],
+    songs: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, readable=True, help="Songs: Parquet or CSV.")
+    ] = None,
+    segment_by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Column of the songs that segments sessions.")
+    ] = None,
+    session_gap_minutes: Annotated[int, typer.Option(help="Silence that ends a session.")] = 30,
+    min_length: Annotated[int, typer.Option(help="Songs a session has at least.")] = 3,
+    max_length: Annotated[int | None, typer.Option(help="Songs a session has at most.")] = None,
+    min_song_plays: Annotated[int, typer.Option(help="Plays a song has at least.")] = 1,
+    sample_fraction: Annotated[float, typer.Option(help="Share of the sessions or users that is kept.")] = 1.0,
+    sample_by: Annotated[Literal["session", "user"], typer.Option(help="What is sampled.")] = "session",
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    query_in_training: Annotated[
+        bool, typer.Option("--query-in-training", help="Let training see the query of each pair.")
+    ] = False,
+    repeats: Annotated[
+        Literal["drop", "hit", "miss"], typer.Option(help="What a pair counts whose query is its target.")
+    ] = "drop",
+    test_fraction: Annotated[float, typer.Option(help="Share of the pairs kept for the test.")] = 0.3,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until a worker has prepared it.")] = False,
+) -> None:
+    """Make a dataset of a file of plays; prints its id. No server is needed; a worker prepares it."""
+    with _explained():
+        from app.domain.listening import Preparation, Repeats, Split
+        from app.importing import LONGEST_NAME, store, wait_for
+
+        if segment_by is not None and songs is None:
+            raise typer.BadParameter("names a column of the songs table: give --songs too.", param_hint="--segment-by")
+        if not 1 <= len(name.strip()) <= LONGEST_NAME:
+            raise typer.BadParameter(f"must have 1 to {LONGEST_NAME} characters.", param_hint="--name")
+        preparation = Preparation(
+            session_gap_minutes=session_gap_minutes,
+            min_length=min_length,
+            max_length=max_length,
+            min_song_plays=min_song_plays,
+            sample_fraction=sample_fraction,
+            sample_by=sample_by,
+            seed=seed,
+        )
+        split = Split(query_in_training=query_in_training, repeats=Repeats(repeats), test_fraction=test_fraction)
+        with _container() as container:
+            files = {"plays": plays} if songs is None else {"plays": plays, "songs": songs}
+            dataset_id = store(
+                container,
+                files,
+                console=_console(),
+                name=name.strip(),
+                preparation=preparation,
+                split=split,
+                segment_by=segment_by,
+            )
+            typer.echo(dataset_id)
+            if wait:
+                wait_for(container, dataset_id, console=_console())
+
+
+@contextmanager
+def _container() -> Iterator["Container"]:
+    from app.bootstrap import build
+
+    settings = _settings()
+    _check_database(settings)
+    container = build(settings)
+    try:
+        yield container
+    finally:
+        container.stop()
+
+
+# demo
+
+
+@cli.command()
+def demo(
+    *,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the service running at the end.")] = False,
+    n_initial: Annotated[int, typer.Option(min=1, max=1000, help="Random trials at the study's start.")] = 5,
+    n_iterations: Annotated[int, typer.Option(min=0, max=1000, help="Trials chosen by what was seen.")] = 19,
+    parallelism: Annotated[int | None, typer.Option(min=1, max=256, help="Trials at once; one a core.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Where the demo keeps its files; a temporary folder.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port of the demo's service.")] = 8000,
+) -> None:
+    """From raw plays to a tuned, promoted, served model, through the public API on real listening."""
+    with _explained():
+        from app.demo.journey import run
+
+        code = run(
+            keep=keep,
+            n_initial=n_initial,
+            n_iterations=n_iterations,
+            parallelism=parallelism,
+            data_dir=data_dir,
+            port=port,
+        )
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The console script."""
+    cli(prog_name="segue")
+
+
+if __name__ == "__main__":
+    main()
