@@ -1,14 +1,14 @@
 """Word2Vec by gensim, trained straight from the compiled arrays.
 
 The vocabulary is the songs that training sees, in the order of their rows, and the tokens are the positions in it:
-small integers, never strings. They must be 0, 1, 2, ... without a gap: gensim asks its vocabulary for "the count at
-index i" by the same call as for "the count of key i", so other integer keys draw the wrong negatives.
+integers 0, 1, 2, ... without a gap, for gensim takes an integer to be a key or a position, whichever it finds first.
 
 Where we depart from gensim, which
 - forgets what a session has beyond 10,000 plays: such a session is trained in pieces of that length;
 - never learns slower than its `min_alpha` of 1e-4: a rate below that stays as it is;
 - reads a `sample` of 1 as "one play": here it is a share like any other, so nothing is sampled away;
-- waits for ever when one of its threads dies: here that thread's exception ends the training.
+- waits for ever when one of its threads dies: here that thread's exception ends the training;
+- builds its vocabulary song by song: here the same tables come from arrays (44,000 songs: 0.03 s, not 0.5 s).
 A session of one song is read, and moves the learning rate, but has no context to learn from.
 
 With one thread a seed determines the vectors to the byte; with more, gensim's threads race.
@@ -37,8 +37,14 @@ MIN_ALPHA = 1e-4
 LONGEST_SESSION = 10_000
 """Plays that gensim trains on together (its MAX_WORDS_IN_BATCH)."""
 
+NEGATIVE_TABLE_TOP = 2**31 - 1
+"""The last entry of gensim's table of cumulative weights, from which it draws negatives."""
+
 PLAYS_PER_READ = 1 << 18
 """Plays that are turned into Python integers at a time, about 10 MB."""
+
+SESSIONS_PER_LOOK = 16
+"""Sessions that are read between two looks at the clock."""
 
 
 class GensimTrainer:
@@ -75,7 +81,7 @@ class GensimTrainer:
         course = _Course(sessions, parameters.epochs, on_progress, self._report_every_s)
         with _quiet():
             model = _model(parameters, seed=seed, threads=threads)
-            model.build_vocab_from_freq(sessions.counts_by_token())
+            model.take_vocabulary(sessions.counts)
             observer = _EpochEnd(model, corpus.n_songs, sessions.known, course, on_epoch)
             model.train(
                 course,
@@ -111,6 +117,21 @@ class _Word2Vec(Word2Vec):  # type: ignore[misc]  # gensim has no types
 
     failure: BaseException | None = None
 
+    def take_vocabulary(self, counts: NDArray[np.int64]) -> None:
+        """What `build_vocab` leaves, to the bit, for tokens 0, 1, 2, ... played `counts` times."""
+        n_plays = int(counts.sum())
+        threshold = self.sample * n_plays if self.sample else n_plays
+        kept_share = np.minimum((np.sqrt(counts / threshold) + 1) * (threshold / counts), 1.0)
+        distinct, which = np.unique(counts, return_inverse=True)
+        weights = np.array([count ** float(self.ns_exponent) for count in distinct])[which]  # rounds as gensim's do
+        cumulative = np.cumsum(weights)
+        self.cum_table = np.rint(cumulative / cumulative[-1] * NEGATIVE_TABLE_TOP).astype(np.uint32)
+        self.wv.index_to_key = list(range(len(counts)))
+        self.wv.key_to_index = {token: token for token in self.wv.index_to_key}
+        self.wv.expandos["count"] = counts
+        self.wv.expandos["sample_int"] = (kept_share * (2**32 - 1)).astype(np.uint32)
+        self.prepare_weights()
+
     def _job_producer(self, data_iterator: object, job_queue: "Queue[Any]", **kwargs: object) -> None:
         try:
             super()._job_producer(data_iterator, job_queue, **kwargs)
@@ -132,7 +153,7 @@ class _Word2Vec(Word2Vec):  # type: ignore[misc]  # gensim has no types
 class _Sessions:
     """The sessions that training sees, as lists of tokens.
 
-    `known` int64 `(n_known,)`: the vocabulary row of each token.
+    `known` and `counts`, int64 `(n_known,)`: the vocabulary row of each token, and how often training sees it.
     """
 
     def __init__(self, corpus: Corpus, *, held_out: bool) -> None:
@@ -143,7 +164,7 @@ class _Sessions:
         self._starts, self._ends = _cut(starts[is_seen], ends[is_seen])
         counts = corpus.training_counts(held_out=held_out)
         self.known = np.flatnonzero(counts)
-        self._counts = counts[self.known]
+        self.counts = counts[self.known]
         self._token_of_row = np.zeros(corpus.n_songs, dtype=np.int64)
         self._token_of_row[self.known] = np.arange(len(self.known))
 
@@ -158,9 +179,6 @@ class _Sessions:
     @property
     def has_context(self) -> bool:
         return bool((self._ends - self._starts > 1).any())
-
-    def counts_by_token(self) -> dict[int, int]:
-        return dict(enumerate(self._counts.tolist()))
 
     def reads(self) -> Iterator[list[list[int]]]:
         """All sessions in order, in lists of about PLAYS_PER_READ plays together."""
@@ -204,10 +222,10 @@ class _Course:
     def __iter__(self) -> Iterator[list[int]]:
         n_read = 0
         for sessions in self._sessions.reads():
-            for session in sessions:
+            for number, session in enumerate(sessions):
                 yield session
                 n_read += len(session)
-                if time.monotonic() >= self._next_report:
+                if number % SESSIONS_PER_LOOK == 0 and time.monotonic() >= self._next_report:
                     self._report(n_read / self._n_plays)
 
     def end_epoch(self) -> None:

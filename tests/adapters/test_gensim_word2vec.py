@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,25 @@ def test_vectors_are_those_of_gensim_trained_the_ordinary_way(parameters: Traini
     assert ordinary.syn1neg.any()
 
 
+@pytest.mark.parametrize("sample", [0.0, 1e-5, 1e-3, 0.5])
+@pytest.mark.parametrize("ns_exponent", [-1.0, -0.3, 0.0, 0.75, 1.0])
+def test_vocabulary_is_the_one_that_gensim_builds(sample: float, ns_exponent: float) -> None:
+    counts = np.random.default_rng(2).zipf(1.4, 5_000).clip(1, 200_000)
+    settings: dict[str, Any] = {"vector_size": 4, "min_count": 1, "sample": sample, "ns_exponent": ns_exponent}
+    theirs, ours = Word2Vec(**settings, sorted_vocab=0), gensim_word2vec._Word2Vec(**settings)
+    theirs.build_vocab_from_freq(dict(enumerate(counts.tolist())))
+    ours.take_vocabulary(counts)
+    assert np.array_equal(ours.cum_table, theirs.cum_table)
+    assert ours.cum_table.dtype == theirs.cum_table.dtype
+    assert ours.wv.key_to_index == theirs.wv.key_to_index
+    assert ours.wv.index_to_key == theirs.wv.index_to_key
+    assert ours.wv.expandos.keys() == theirs.wv.expandos.keys()
+    for name, values in theirs.wv.expandos.items():
+        assert np.array_equal(ours.wv.expandos[name], values)
+        assert ours.wv.expandos[name].dtype == values.dtype
+    assert np.array_equal(ours.wv.vectors, theirs.wv.vectors)
+
+
 PROGRAM = """
 import hashlib
 from tests.adapters.test_gensim_word2vec import falling_counts, trained
@@ -106,7 +126,14 @@ print(hashlib.sha256(embeddings.input.tobytes() + embeddings.output.tobytes()).h
 def test_another_operating_system_process_gives_the_same_bytes() -> None:
     embeddings = trained(falling_counts(30))
     expected = hashlib.sha256(embeddings.input.tobytes() + embeddings.output.tobytes()).hexdigest()
-    printed = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=120)
+    printed = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     assert printed.stdout.strip() == expected
 
 
@@ -136,7 +163,7 @@ def test_progress_is_told_inside_epochs() -> None:
     assert [one.fraction for one in told] == sorted(one.fraction for one in told)
     for n_epochs_done in (0, 1):
         inside = [one for one in told if n_epochs_done / 2 < one.fraction < (n_epochs_done + 1) / 2]
-        assert len(inside) > 10
+        assert len(inside) > 3
         assert {one.n_epochs_done for one in inside} == {n_epochs_done}
     assert len(told) < 2 * n_plays
     assert told[-1] == TrainingProgress(2, 1.0)
