@@ -35,7 +35,7 @@ class TextColumn(Sequence[str | None]):
         self._array = array
         self._n = len(array)
         starts = np.frombuffer(offsets, dtype=np.int64)[array.offset : array.offset + self._n + 1]
-        self._starts = memoryview(starts)
+        self._starts = starts.data
         self._texts = memoryview(texts if texts is not None else b"")
         self._is_null = None if array.null_count == 0 else np.asarray(array.is_null())
 
@@ -79,8 +79,8 @@ class IdLookup:
         self._ids = ids
         self._hash_of = hash_of
         self._sorted = hashes[order]
-        self._hashes = memoryview(self._sorted)
-        self._rows = memoryview(order.astype(np.int32))
+        self._hashes = self._sorted.data
+        self._rows = order.astype(np.int32).data
 
     def __len__(self) -> int:
         return len(self._ids)

@@ -96,7 +96,7 @@ class LoadedModel:
         scores = self._scores[row, :k].tolist()
         return [
             {
-                "song_id": ids[near],  # type: ignore[typeddict-item] # an id is never None
+                "song_id": ids[near],
                 "title": titles[near],
                 "artist": artists[near],
                 "score": round(score, SCORE_DECIMALS),

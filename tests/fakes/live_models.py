@@ -1,0 +1,89 @@
+"""Models that answer by brute force from dicts. The fakes of the ports `LiveModel` and `LiveModels`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.domain.embedding import Matrix
+from app.domain.errors import NothingLive
+from app.domain.recommending import HeardSong, History
+from app.domain.serving import Live, LiveModel, Neighbour, Song
+
+
+class BruteForceModel:
+    """Songs, most played first, with one unit vector each that both asks and answers."""
+
+    def __init__(
+        self,
+        model_id: str,
+        songs: Sequence[Song],
+        vectors: Matrix,
+        *,
+        histories: Mapping[str, Sequence[HeardSong]] | None = None,
+    ) -> None:
+        self.model_id = model_id
+        self.n_songs = len(songs)
+        self._songs = list(songs)
+        self._vectors = vectors
+        self._histories = dict(histories or {})
+
+    def row(self, song_id: str) -> int | None:
+        return next((row for row, song in enumerate(self._songs) if song.song_id == song_id), None)
+
+    def rows(self, song_ids: Sequence[str]) -> NDArray[np.int64]:
+        found = [self.row(song_id) for song_id in song_ids]
+        return np.array([-1 if row is None else row for row in found], dtype=np.int64)
+
+    def neighbours(self, row: int, k: int) -> list[Neighbour]:
+        rows, scores = self.search(self._vectors[row], self.n_songs)
+        ranked = [(near, score) for near, score in zip(rows.tolist(), scores.tolist(), strict=True) if near != row]
+        return [
+            {
+                "song_id": self._songs[near].song_id,
+                "title": self._songs[near].title,
+                "artist": self._songs[near].artist,
+                "score": round(score, 6),
+            }
+            for near, score in ranked[:k]
+        ]
+
+    def query_rows(self, rows: NDArray[np.int64]) -> Matrix:
+        return self._vectors[rows]
+
+    def search(self, vector: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        scores = self._vectors @ vector
+        order = np.argsort(-scores, kind="stable")[:k]
+        return order, scores[order]
+
+    def song(self, row: int) -> Song:
+        return self._songs[row]
+
+    def names(self, row: int) -> tuple[str, str | None, str | None]:
+        song = self._songs[row]
+        return song.song_id, song.title, song.artist
+
+    def find(self, words: str, *, start: int, limit: int) -> list[int]:
+        wanted = words.casefold().split()
+        texts = [f"{song.title}\n{song.artist}".casefold() for song in self._songs]
+        rows = [row for row, text in enumerate(texts) if row >= start and all(word in text for word in wanted)]
+        return rows[:limit]
+
+    def history(self, user_id: str) -> History | None:
+        heard = self._histories.get(user_id)
+        if heard is None:
+            return None
+        times = [play.played_at_ms or 0 for play in heard]
+        return History(self.rows([play.song_id for play in heard]), np.array(times, dtype=np.int64))
+
+
+class FixedModels:
+    """Models that are live for as long as the test does not say otherwise."""
+
+    def __init__(self, **models: LiveModel) -> None:
+        self.live = {alias: Live(alias, 1, model) for alias, model in models.items()}
+
+    def get(self, alias: str) -> Live:
+        if alias not in self.live:
+            raise NothingLive(alias)
+        return self.live[alias]
