@@ -1,0 +1,198 @@
+"""The models that serve: each alias is followed, and what it names is loaded aside, checked and swapped in.
+
+    look ──► targets ──► verify files ──► load ──► warm up ──► swap one reference
+      ▲                       └───────────────┴─────────┴──► keep the old one, say why, try again later
+      └── every poll_s, or when poked
+
+A request takes one reference and keeps it to its end, so a swap fails none; the old model is freed with the last of
+them. While the database is away, what is loaded serves on.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from app.adapters.clock import SystemClock
+from app.domain.errors import NothingLive, SegueError
+from app.domain.ports import ArtifactStore, Clock
+from app.domain.serving import AliasStatus, AliasTarget, Live, LiveModel, ServingStatus
+
+KIND = "models"
+"""The artifact store's name for model files."""
+
+LONGEST_PAUSE_S = 60.0
+"""How long a model that could not be loaded is left alone at most; the pause doubles from one poll."""
+
+STOP_TIMEOUT_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why a target could not be loaded, how often it was tried, and when it is tried again (monotonic seconds)."""
+
+    target: AliasTarget
+    reason: str
+    n_attempts: int
+    retry_at: float
+
+
+class LiveIndexes:
+    """The port `LiveModels`; see the module header."""
+
+    def __init__(
+        self,
+        *,
+        targets: Callable[[], Sequence[AliasTarget]],
+        store: ArtifactStore,
+        load: Callable[[Path, str], LiveModel],
+        poll_s: float = 1.0,
+        clock: Clock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._targets = targets
+        self._store = store
+        self._load = load
+        self._poll_s = poll_s
+        self._clock = SystemClock() if clock is None else clock
+        self._monotonic = monotonic
+        self._live: dict[str, Live] = {}
+        self._loaded_at: dict[str, datetime] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._wanted: list[AliasTarget] = []
+        self._looked_at: datetime | None = None
+        self._lookup_error: str | None = None
+        self._looking = threading.Lock()
+        self._wake = threading.Event()
+        self._is_stopping = False
+        self._thread: threading.Thread | None = None
+
+    def get(self, alias: str) -> Live:
+        """What is live under the alias. Raises: NothingLive."""
+        live = self._live.get(alias)
+        if live is None:
+            raise NothingLive(alias)
+        return live
+
+    def start(self) -> None:
+        """Follow the aliases in a thread of its own, from now on."""
+        if self._thread is not None:
+            msg = "The aliases are followed already."
+            raise RuntimeError(msg)
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._follow, name="live-indexes", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow them no longer; what is live stays so."""
+        if self._thread is None:
+            return
+        self._is_stopping = True
+        self._wake.set()
+        self._thread.join(STOP_TIMEOUT_S)
+        self._thread = None
+
+    def poke(self) -> None:
+        """Look now rather than at the next poll; returns at once."""
+        self._wake.set()
+
+    def look(self) -> None:
+        """Read where the aliases point, and load what is not live yet. Raises nothing: `status` tells."""
+        with self._looking:
+            try:
+                targets = list(self._targets())
+            except Exception as error:
+                self._lookup_failed(error)
+                return
+            for target in targets:
+                self._bring_live(target)
+            for alias in self._live.keys() - {target.alias.name for target in targets}:
+                del self._live[alias]
+                _log.info("alias_gone alias=%s", alias)
+            self._wanted = targets
+            self._lookup_error = None
+            self._looked_at = self._clock.now()
+
+    def status(self) -> ServingStatus:
+        """What serves and what does not, for health checks."""
+        wanted = self._wanted
+        return ServingStatus(
+            is_ready=self._looked_at is not None and (bool(self._live) or not wanted),
+            aliases=[self._alias_status(target) for target in wanted],
+            looked_at=self._looked_at,
+            lookup_error=self._lookup_error,
+        )
+
+    def _follow(self) -> None:
+        while not self._is_stopping:
+            self._wake.clear()
+            self.look()
+            if not self._is_stopping:
+                self._wake.wait(self._poll_s)
+
+    def _lookup_failed(self, error: Exception) -> None:
+        reason = _reason(error)
+        if reason != self._lookup_error:  # once an outage, not once a poll
+            _log.warning("alias_lookup_failed", exc_info=error)
+        self._lookup_error = reason
+
+    def _bring_live(self, target: AliasTarget) -> None:
+        alias = target.alias
+        live = self._live.get(alias.name)
+        if live is not None and (live.generation, live.model.model_id) == (alias.generation, alias.model_id):
+            return
+        failure = self._failures.get(alias.name)
+        if failure is not None and failure.target == target and self._monotonic() < failure.retry_at:
+            return
+        try:
+            model = self._loaded(target)
+        except Exception as error:
+            self._load_failed(target, error, earlier=failure)
+            return
+        self._live[alias.name] = Live(alias.name, alias.generation, model)
+        self._loaded_at[alias.name] = self._clock.now()
+        self._failures.pop(alias.name, None)
+        _log.info("model_live alias=%s model_id=%s generation=%d", alias.name, alias.model_id, alias.generation)
+
+    def _loaded(self, target: AliasTarget) -> LiveModel:
+        for live in self._live.values():
+            if live.model.model_id == target.alias.model_id:
+                return live.model  # live under another alias already, or under an earlier generation of this one
+        return self._load(self._store.open(KIND, target.files), target.alias.model_id)
+
+    def _load_failed(self, target: AliasTarget, error: Exception, *, earlier: _Failure | None) -> None:
+        n_attempts = 1 if earlier is None or earlier.target != target else earlier.n_attempts + 1
+        pause_s = min(self._poll_s * 2.0 ** min(n_attempts, 30), LONGEST_PAUSE_S)
+        self._failures[target.alias.name] = _Failure(target, _reason(error), n_attempts, self._monotonic() + pause_s)
+        _log.error(
+            "model_load_failed alias=%s model_id=%s attempt=%d retry_in_s=%.0f",
+            target.alias.name,
+            target.alias.model_id,
+            n_attempts,
+            pause_s,
+            exc_info=error,
+        )
+
+    def _alias_status(self, target: AliasTarget) -> AliasStatus:
+        alias = target.alias
+        live = self._live.get(alias.name)
+        failure = self._failures.get(alias.name)
+        return AliasStatus(
+            alias=alias.name,
+            wanted_model_id=alias.model_id,
+            wanted_generation=alias.generation,
+            live_model_id=None if live is None else live.model.model_id,
+            live_generation=None if live is None else live.generation,
+            loaded_at=self._loaded_at.get(alias.name),
+            error=None if failure is None else failure.reason,
+        )
+
+
+def _reason(error: Exception) -> str:
+    """Our own errors in their words; of others the kind alone, for their words may name paths or secrets."""
+    return str(error) if isinstance(error, SegueError) else type(error).__name__
