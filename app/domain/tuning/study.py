@@ -1,0 +1,95 @@
+"""Studies: one search of one space for one objective on one dataset.
+
+queued ──► running ──► completed
+  │ ▲        │ ▲  └──► failed (no usable trial)
+  ▼ │        ▼ │
+ paused ◄──────┘      any open state ──► cancelled
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+from app.domain.errors import InvalidRequest
+from app.domain.lease import Failure
+from app.domain.tuning.search_space import SearchSpace
+
+
+class StudyState(StrEnum):
+    """See the drawing in the module header."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+STUDY_MOVES: dict[StudyState, frozenset[StudyState]] = {
+    StudyState.QUEUED: frozenset({StudyState.RUNNING, StudyState.PAUSED, StudyState.CANCELLED}),
+    StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETED, StudyState.FAILED, StudyState.CANCELLED}),
+    StudyState.PAUSED: frozenset({StudyState.QUEUED, StudyState.RUNNING, StudyState.CANCELLED}),
+    StudyState.COMPLETED: frozenset(),
+    StudyState.FAILED: frozenset(),
+    StudyState.CANCELLED: frozenset(),
+}
+
+OPEN_STATES = frozenset({StudyState.QUEUED, StudyState.RUNNING, StudyState.PAUSED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """`hr_weight` * HR@k + (1 - hr_weight) * NDCG@k, maximised on the validation pairs."""
+
+    k: int = 10
+    hr_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.k <= 100:
+            raise InvalidRequest(f"k must be between 1 and 100, not {self.k}.", pointer="/objective/k")
+        if not 0 <= self.hr_weight <= 1:
+            raise InvalidRequest(
+                f"hr_weight must be between 0 and 1, not {self.hr_weight}.", pointer="/objective/hr_weight"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudySpec:
+    """What a client asks for, with the article's defaults filled in by `search_space.preset`."""
+
+    name: str
+    dataset_id: str
+    space: SearchSpace
+    preset: Literal["article", "extended"] = "article"
+    objective: Objective = field(default_factory=Objective)
+    algorithm: Literal["bayesian", "random"] = "bayesian"
+    acquisition: Literal["ei", "ucb", "poi"] = "ei"
+    n_initial: int = 5
+    n_iterations: int = 19
+    seed: int = 0
+    parallelism: int = 1
+    threads: int = 1
+    trial_timeout_s: float | None = None
+    max_attempts: int = 3
+    baselines: bool = True
+
+    @property
+    def budget(self) -> int:
+        """Trials of the search, baselines apart."""
+        return self.n_initial + self.n_iterations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """One study as stored. `best_trial_id` is the best completed trial of the search so far."""
+
+    id: str
+    spec: StudySpec
+    state: StudyState
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    best_trial_id: str | None = None
+    failure: Failure | None = None

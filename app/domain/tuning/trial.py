@@ -1,0 +1,137 @@
+"""Trials: one point of the search space, trained and measured; and the baselines it stands beside.
+
+    waiting ──► running ──► completed
+       ▲           │  ├───► failed        may work if tried again, but the attempts are used up
+       └───────────┘  ├───► infeasible    this point never will
+     lease lapsed, or └───► cancelled     (from waiting too)
+     a failed attempt
+
+Three roles share these rows, for a row is what a worker claims:
+`search`        a point of the space, numbered from 0 in the order suggested
+`baseline`      a method that the tuned model is shown beside, measured on validation and test pairs
+`confirmation`  the winner's vectors, measured on the test pairs once the search has ended
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from app.domain.lease import Failure, Lease, Progress
+from app.domain.measurement import EpochMeasurement, Measurement
+from app.domain.training import TrainingParameters
+
+
+class TrialState(StrEnum):
+    """See the drawing in the module header."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INFEASIBLE = "infeasible"
+    CANCELLED = "cancelled"
+
+
+TRIAL_MOVES: dict[TrialState, frozenset[TrialState]] = {
+    TrialState.WAITING: frozenset({TrialState.RUNNING, TrialState.CANCELLED}),
+    TrialState.RUNNING: frozenset(
+        {
+            TrialState.WAITING,
+            TrialState.COMPLETED,
+            TrialState.FAILED,
+            TrialState.INFEASIBLE,
+            TrialState.CANCELLED,
+        }
+    ),
+    TrialState.COMPLETED: frozenset(),
+    TrialState.FAILED: frozenset(),
+    TrialState.INFEASIBLE: frozenset(),
+    TrialState.CANCELLED: frozenset(),
+}
+
+ENDED_STATES = frozenset(state for state, moves in TRIAL_MOVES.items() if not moves)
+
+
+class TrialRole(StrEnum):
+    """Why the row exists; see the module header."""
+
+    SEARCH = "search"
+    BASELINE = "baseline"
+    CONFIRMATION = "confirmation"
+
+
+class Method(StrEnum):
+    """How neighbours are found: by embeddings, or by one of the plain baselines."""
+
+    WORD2VEC = "word2vec"
+    MOST_POPULAR = "most_popular"
+    NEXT_SONG = "next_song"
+    CO_OCCURRENCE = "co_occurrence"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """A baseline by name: a method and, for Word2Vec, its hyperparameters."""
+
+    name: str
+    method: Method
+    parameters: TrainingParameters | None = None
+
+
+def baselines(*, epochs: int) -> tuple[Baseline, ...]:
+    """What every study is shown beside: gensim's defaults at equal epochs (as they are, CBOW, and as skip-gram)."""
+    return (
+        Baseline(name="gensim_defaults", method=Method.WORD2VEC, parameters=TrainingParameters(epochs=epochs)),
+        Baseline(
+            name="gensim_defaults_skip_gram",
+            method=Method.WORD2VEC,
+            parameters=TrainingParameters(epochs=epochs, sg=1),
+        ),
+        Baseline(name="most_popular", method=Method.MOST_POPULAR),
+        Baseline(name="next_song", method=Method.NEXT_SONG),
+        Baseline(name="co_occurrence", method=Method.CO_OCCURRENCE),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialOutcome:
+    """What a completed trial reports. `times_s` are seconds by phase; `vectors_sha256` names the stored vectors."""
+
+    validation: Measurement | None
+    test: Measurement | None = None
+    epochs: tuple[EpochMeasurement, ...] = ()
+    times_s: dict[str, float] = field(default_factory=dict)
+    vectors_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One trial as stored. `has_vectors`: its embeddings are kept, as the study's best are."""
+
+    id: str
+    study_id: str
+    role: TrialRole
+    number: int
+    name: str
+    method: Method
+    parameters: TrainingParameters | None
+    state: TrialState
+    created_at: datetime
+    source_trial_id: str | None = None
+    """The trial whose vectors a confirmation measures."""
+    attempt: int = 0
+    lease: Lease | None = None
+    progress: Progress | None = None
+    outcome: TrialOutcome | None = None
+    failure: Failure | None = None
+    has_vectors: bool = False
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+    @property
+    def objective(self) -> float | None:
+        """The value maximised, on the validation pairs; None until measured."""
+        if self.outcome is None or self.outcome.validation is None:
+            return None
+        estimate = self.outcome.validation.overall.objective
+        return None if estimate is None else estimate.value
