@@ -10,7 +10,7 @@ from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
 from app.adapters.redis.signals import RedisSignals
-from app.adapters.sources import SourceFormats
+from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
@@ -70,7 +70,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             store=store,
             ids=ids,
             signals=signals,
-            formats=SourceFormats(),
+            recognise=recognise,
             sources=settings.sources,
             lease=lease,
         ),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,6 @@ class Ids(Protocol):
 
     def new(self, prefix: str) -> str:
         """A new opaque id `prefix_…`; later ids sort after earlier ones."""
-        ...
-
-
-class FileFormats(Protocol):
-    """Tells what an uploaded file is."""
-
-    def recognise(self, path: Path) -> Literal["parquet", "csv"]:
-        """Its format, told from its content. Raises: InvalidSource."""
         ...
 
 

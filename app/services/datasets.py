@@ -1,6 +1,6 @@
 """Uploads and datasets: what clients ask for, and what workers report of preparing it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from app.domain.datasets import (
 )
 from app.domain.errors import Conflict, InvalidRequest, LostLease, NotFound
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
-from app.domain.ports import ArtifactStore, FileFormats, Ids, Signals
+from app.domain.ports import ArtifactStore, Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.leasing import artifact_name, claim_on, claimed, extended
@@ -47,7 +47,7 @@ class DatasetService:
         store: ArtifactStore,
         ids: Ids,
         signals: Signals,
-        formats: FileFormats,
+        recognise: Callable[[Path], Literal["parquet", "csv"]],
         sources: Mapping[str, Path],
         lease: timedelta,
         max_attempts: int = 3,
@@ -56,7 +56,7 @@ class DatasetService:
         self._store = store
         self._ids = ids
         self._signals = signals
-        self._formats = formats
+        self._recognise = recognise
         self._sources = dict(sources)
         self._lease = lease
         self._max_attempts = max_attempts
@@ -85,7 +85,7 @@ class DatasetService:
                     f"The file's SHA-256 is {sha256}, not the {expected_sha256} announced: it was damaged on its way.",
                     pointer="Content-Digest",
                 )
-            file_format = self._formats.recognise(path)
+            file_format = self._recognise(path)
             with self._units() as unit:
 
                 def create() -> Upload:

@@ -1,6 +1,8 @@
 """The services on a real database, in a hurry: no files but small ones, no worker but the test."""
 
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import UuidIds
 from app.adapters.polling import PollingSignals
-from app.adapters.sources import SourceFormats
+from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.datasets import Dataset
@@ -29,17 +31,19 @@ class House:
     """Every service on one database."""
 
     clock: FakeClock
+    root: Path
     store: FolderArtifactStore
     units: SqlUnitsOfWork
     datasets: DatasetService
     studies: StudyService
     trials: TrialService
     models: ModelService
+    numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def staged(self) -> Path:
         """A folder with a file in it, as a child leaves one."""
-        folder = self.store.root / f"made-{self.clock.at.timestamp()}-{len(list(self.store.root.iterdir()))}"
-        folder.mkdir()
+        folder = self.root / f"made-{next(self.numbers)}"
+        folder.mkdir(parents=True)
         (folder / "input.npy").write_bytes(b"vectors")
         return folder
 
@@ -60,15 +64,17 @@ class House:
 
 
 @pytest.fixture
-def house(database_url: str, tmp_path: Path) -> House:
+def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     """The services on a fresh database, SQLite and PostgreSQL in turn."""
     clock = FakeClock()
-    units = SqlUnitsOfWork(create_engine(database_url), clock=clock)
+    engine = create_engine(database_url)
+    units = SqlUnitsOfWork(engine, clock=clock)
     store = FolderArtifactStore(tmp_path / "store")
     ids = UuidIds()
     signals = PollingSignals()
-    return House(
+    yield House(
         clock=clock,
+        root=tmp_path / "store",
         store=store,
         units=units,
         datasets=DatasetService(
@@ -76,7 +82,7 @@ def house(database_url: str, tmp_path: Path) -> House:
             store=store,
             ids=ids,
             signals=signals,
-            formats=SourceFormats(),
+            recognise=recognise,
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
         ),
@@ -91,3 +97,4 @@ def house(database_url: str, tmp_path: Path) -> House:
         ),
         models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
     )
+    engine.dispose()

@@ -17,7 +17,7 @@ CSV = b"session_id,song_id,position\n1,a,0\n1,b,1\n1,c,2\n"
 
 
 def uploads(house: House) -> list[str]:
-    folder = house.store.root / "uploads"
+    folder = house.root / "uploads"
     return [path.name for path in folder.iterdir()] if folder.exists() else []
 
 
@@ -123,7 +123,7 @@ def test_a_dead_worker_s_dataset_is_prepared_again_and_the_late_one_refused(hous
     assert current.claim.attempt == 2
     with pytest.raises(LostLease):
         house.datasets.complete(late.claim, staged=house.staged(), statistics=statistics(), fingerprint="a" * 64)
-    assert not (house.store.root / KIND / f"{late.dataset.id}-1").exists()
+    assert not (house.root / KIND / f"{late.dataset.id}-1").exists()
 
 
 def test_a_completion_reported_twice_is_the_same_completion(house: House) -> None:

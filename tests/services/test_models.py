@@ -144,7 +144,7 @@ def test_a_dead_worker_s_model_is_built_again_and_the_late_one_refused(house: Ho
     assert house.models.heartbeat(late.claim) is HeartbeatAnswer.LOST
     with pytest.raises(LostLease):
         house.models.complete(late.claim, staged=house.staged(), index=INDEX)
-    assert not (house.store.root / KIND / f"{late.model.id}-1").exists()
+    assert not (house.root / KIND / f"{late.model.id}-1").exists()
     house.models.complete(current.claim, staged=house.staged(), index=INDEX)
     assert house.models.alias("production").generation == 1
 

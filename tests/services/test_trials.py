@@ -83,7 +83,7 @@ def test_only_the_best_vectors_are_kept(house: House) -> None:
     assert kept == [1]
     assert house.store.open(KIND, f"{works[1].trial.id}-1").is_dir()
     for loser in (works[0], works[2]):
-        assert not (house.store.root / KIND / f"{loser.trial.id}-1").exists()
+        assert not (house.root / KIND / f"{loser.trial.id}-1").exists()
 
 
 def test_the_earlier_of_two_equal_trials_is_the_best(house: House) -> None:
@@ -126,7 +126,7 @@ def test_a_lost_lease_cannot_complete_a_trial(house: House) -> None:
     assert house.trials.heartbeat(late.claim) is HeartbeatAnswer.LOST
     with pytest.raises(LostLease):
         complete(house, late, 0.9)
-    assert not (house.store.root / KIND / f"{late.trial.id}-1").exists()
+    assert not (house.root / KIND / f"{late.trial.id}-1").exists()
     complete(house, current, 0.2)
     assert house.studies.get(study.id).counts[TrialState.COMPLETED] == 1
     assert house.studies.trial(current.trial.id).objective == pytest.approx(0.2)

@@ -56,11 +56,11 @@ class Document(TypeDecorator[Any]):
         """JSONB on PostgreSQL."""
         return dialect.type_descriptor(JSONB(none_as_null=True) if dialect.name == "postgresql" else self.impl_instance)
 
-    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002 - as the base says
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401 - as the base says
         """To plain JSON."""
         return None if value is None else self._adapter.dump_python(value, mode="json")
 
-    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401, ARG002 - as the base says
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401 - as the base says
         """To the domain value. Strict typing is off: JSON has no tuples or enums."""
         return None if value is None else self._adapter.validate_python(value)
 
@@ -75,11 +75,11 @@ class Choice(TypeDecorator[StrEnum]):
         super().__init__()
         self.kind = kind
 
-    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:
         """Its value."""
         return None if value is None else self.kind(value).value
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
         """The member."""
         return None if value is None else self.kind(value)
 

@@ -15,7 +15,18 @@ from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.plays import SqlPlays
 from app.adapters.sql.studies import SqlStudies
 from app.adapters.sql.trials import SqlTrials
+from app.domain.datasets import Dataset
+from app.domain.models import Model
 from app.domain.ports import Clock
+from app.domain.repositories import (
+    AliasRepository,
+    IdempotencyRepository,
+    LeasedRepository,
+    PlayRepository,
+    StudyRepository,
+    TrialRepository,
+    UploadRepository,
+)
 
 
 class SqlUnitOfWork:
@@ -35,14 +46,14 @@ class SqlUnitOfWork:
             self._connection = connection
             self._transaction = connection.begin()
             self._stack = stack.pop_all()
-        self.uploads = SqlUploads(connection)
-        self.datasets = SqlDatasets(connection)
-        self.studies = SqlStudies(connection)
-        self.trials = SqlTrials(connection)
-        self.models = SqlModels(connection)
-        self.aliases = SqlAliases(connection)
-        self.plays = SqlPlays(connection)
-        self.idempotency = SqlIdempotency(connection)
+        self.uploads: UploadRepository = SqlUploads(connection)
+        self.datasets: LeasedRepository[Dataset] = SqlDatasets(connection)
+        self.studies: StudyRepository = SqlStudies(connection)
+        self.trials: TrialRepository = SqlTrials(connection)
+        self.models: LeasedRepository[Model] = SqlModels(connection)
+        self.aliases: AliasRepository = SqlAliases(connection)
+        self.plays: PlayRepository = SqlPlays(connection)
+        self.idempotency: IdempotencyRepository = SqlIdempotency(connection)
         return self
 
     def now(self) -> datetime:

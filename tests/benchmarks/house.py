@@ -1,0 +1,81 @@
+"""What the benchmarks of studies share: a service and a worker on SQLite in a folder of their own."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from app.adapters.sql.migrating import upgrade
+from app.bootstrap import Container, build
+from app.config import load
+from app.domain.datasets import Dataset, DatasetSpec, DatasetState, SourceReference
+from app.domain.tuning.search_space import preset
+from app.domain.tuning.study import OPEN_STATES, Study, StudySpec
+from app.services.studies import StudyView
+from tests.processes import worker
+
+SHIPPED = Path(__file__).parents[2] / "app" / "demo" / "data" / "lastfm_three" / "plays.parquet"
+
+
+@dataclass(frozen=True)
+class House:
+    """The services, and the dataset that a real worker prepared."""
+
+    container: Container
+    dataset: Dataset
+
+    def completed(
+        self, *, n_initial: int, n_iterations: int, parallelism: int, seed: int, baselines: bool
+    ) -> StudyView:
+        """The article's study, once it has ended."""
+        spec = StudySpec(
+            name="benchmark",
+            dataset_id=self.dataset.id,
+            space=preset("article", epochs=3, overrides={}),
+            n_initial=n_initial,
+            n_iterations=n_iterations,
+            parallelism=parallelism,
+            seed=seed,
+            baselines=baselines,
+        )
+        created = self.container.studies.create(spec)
+        if not isinstance(created, Study):
+            raise TypeError(created)
+        while (view := self.container.studies.get(created.id)).study.state in OPEN_STATES:
+            time.sleep(0.05)
+        if view.study.failure is not None:
+            raise RuntimeError(view.study.failure.reason)
+        return view
+
+
+@contextmanager
+def house(plays: Path, *, slots: int) -> Iterator[House]:
+    """A house with a worker of so many slots."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = load(
+            env_file=None,
+            data_dir=Path(folder),
+            sources={"plays": plays.resolve()},
+            worker_slots=slots,
+            poll_interval_s=0.1,
+        )
+        upgrade(settings.database_url)
+        container = build(settings)
+        try:
+            with worker(settings):
+                yield House(container, _prepared(container))
+        finally:
+            container.stop()
+
+
+def _prepared(container: Container) -> Dataset:
+    created = container.datasets.create(DatasetSpec(name="benchmark", plays=SourceReference(source="plays")))
+    if not isinstance(created, Dataset):
+        raise TypeError(created)
+    while (dataset := container.datasets.get(created.id)).state is not DatasetState.READY:
+        if dataset.failure is not None:
+            raise RuntimeError(dataset.failure.reason)
+        time.sleep(0.05)
+    return dataset
