@@ -33,7 +33,7 @@ class RedisSignals:
             url,
             socket_timeout=BROKER_TIMEOUT_S,
             socket_connect_timeout=BROKER_TIMEOUT_S,
-            retry=Retry(NoBackoff(), 0),
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),  # a broker that was restarted
         )
         self._local = PollingSignals()
         self._thread = threading.local()
@@ -58,7 +58,7 @@ class RedisSignals:
             try:
                 self._listen(deadline)
             except (redis.RedisError, OSError) as error:
-                self._forget_subscription()
+                self.forget()
                 self._note(error)
             else:
                 self._local.wait(0.0)
@@ -67,7 +67,7 @@ class RedisSignals:
 
     def close(self) -> None:
         """Let go of this thread's subscription and of the connections."""
-        self._forget_subscription()
+        self.forget()
         self._client.close()
 
     def __enter__(self) -> "RedisSignals":
@@ -97,7 +97,8 @@ class RedisSignals:
             subscription.subscribe(CHANNEL)
         return subscription
 
-    def _forget_subscription(self) -> None:
+    def forget(self) -> None:
+        """Let go of this thread's subscription; its next wait makes a new one."""
         subscription: PubSub | None = getattr(self._thread, "subscription", None)
         self._thread.subscription = None
         if subscription is not None:
@@ -107,6 +108,7 @@ class RedisSignals:
         return time.monotonic() < self._away_until
 
     def _note(self, error: Exception) -> None:
+        self._client.connection_pool.disconnect(inuse_connections=False)
         now = time.monotonic()
         with self._lock:
             self._away_until = now + RETRY_AFTER_S
