@@ -60,10 +60,13 @@ def _refuse(message: str) -> NoReturn:
 def _explained() -> Iterator[None]:
     """A sentence instead of a traceback for what a user can mend."""
     from app.config import InvalidSettings
-    from app.domain.errors import SegueError
+    from app.domain.errors import SegueError, Unavailable
 
     try:
         yield
+    except Unavailable as error:
+        reason = getattr(error.__cause__, "orig", None)
+        _refuse(f"{error}" if reason is None else f"{error} {str(reason).strip()}")
     except (InvalidSettings, SegueError, Mistake) as error:
         _refuse(str(error))
     except OSError as error:

@@ -42,7 +42,12 @@ class Settings(BaseSettings):
     """Every setting, checked. Paths are absolute; `database_url` names its driver."""
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+        str_strip_whitespace=True,
     )
 
     data_dir: Path = Field(default=Path(".segue"), description="Where files are kept, and the SQLite database.")

@@ -20,7 +20,7 @@ SECRET_NAMES = re.compile(r"(?i)password|secret|token|api_?key|authorization|coo
 
 HIDDEN = "***"
 
-NOISY = ("httpcore2", "httpx2", "gensim", "smart_open", "alembic.runtime.plugins")
+NOISY = ("httpcore2", "httpx2", "gensim", "smart_open", "alembic")
 """Libraries whose information only interests those who debug them."""
 
 
