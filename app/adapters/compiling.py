@@ -3,9 +3,9 @@
 - Vocabulary: the songs of the chosen sessions by (plays descending, song id).
 - A session's segment is the one that more than half of its songs have, counting a song as often as it was played, else
   `mixed`; a song that has none, or is not in the songs table, is of segment `unknown`. Segments are numbered by name.
-- Each session gives one pair, its last two songs. The test set is the `test_fraction` of the sessions whose targets were
-  played last (ties by session key); without times, those whose keys have the largest md5. Both sets keep one session
-  wherever there are two.
+- Each session gives one pair, its last two songs. The test set is the `test_fraction` of the sessions whose targets
+  were played last (ties by session key); without times, those whose keys have the largest md5. Both sets keep one
+  session wherever there are two.
 - A history is the last 200 plays of a user in the whole source, sampled or not, of songs in the vocabulary.
 """
 
@@ -34,7 +34,7 @@ MAX_SEGMENTS = 256
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """Stored tables behind the arrays: `sessions` (index, user_id, n, segment, is_test) and `vocabulary` (song, row, …)."""
+    """Stored tables behind the arrays: `sessions` (index, user_id, n, segment, is_test) and `vocabulary`."""
 
     sessions: ir.Table
     vocabulary: ir.Table
@@ -212,7 +212,8 @@ def write_histories(engine: Engine, listening: Listening, vocabulary: ir.Table, 
 
 
 def _numbers(batch: pa.RecordBatch, name: str) -> NDArray[np.int64]:
-    return batch.column(name).to_numpy(zero_copy_only=False).astype(np.int64)
+    numbers: NDArray[np.int64] = batch.column(name).to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
 
 
 def _write_parquet(engine: Engine, expression: ir.Table, path: Path) -> None:

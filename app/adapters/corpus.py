@@ -11,6 +11,7 @@ Without segments, every segment number is 0 and names nothing.
 
 import hashlib
 import json
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,15 @@ class Histories:
     offsets: NDArray[np.int64]
     songs: NDArray[np.int32]
     played_at_ms: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What `corpus.json` says beside the fingerprint."""
+
+    n_songs: int
+    segments: tuple[str, ...]
+    split: Split
 
 
 class ArrayWriter:
@@ -131,17 +141,13 @@ def read_corpus(path: Path) -> Corpus:
     if len(segments) != len(offsets) - 1:
         raise DamagedArtifact(f"{path.name}/session_segments.npy has {len(segments)} rows for {len(offsets) - 1}.")
     return Corpus(
-        n_songs=told["n_songs"],
+        n_songs=told.n_songs,
         plays=plays,
         offsets=offsets,
-        segments=tuple(told["segments"]),
+        segments=told.segments,
         validation=_pairs(path / "validation.npy"),
         test=_pairs(path / "test.npy"),
-        split=Split(
-            query_in_training=told["split"]["query_in_training"],
-            repeats=Repeats(told["split"]["repeats"]),
-            test_fraction=told["split"]["test_fraction"],
-        ),
+        split=told.split,
     )
 
 
@@ -157,7 +163,7 @@ def read_songs(path: Path) -> pa.Table:
     Raises: DamagedArtifact.
     """
     songs = _read_parquet(path / "songs.parquet")
-    n_songs = _read_told(path)["n_songs"]
+    n_songs = _read_told(path).n_songs
     if songs.num_rows != n_songs or not {"song_id", "title", "artist", "n_plays"} <= set(songs.column_names):
         raise DamagedArtifact(f"{path.name}/songs.parquet does not hold the {n_songs} songs that it should.")
     return songs
@@ -175,12 +181,21 @@ def read_histories(path: Path) -> Histories:
     return Histories(users=users.column("user_id"), offsets=offsets, songs=songs, played_at_ms=played_at)
 
 
-def _read_told(path: Path) -> dict[str, Any]:
+def _read_told(path: Path) -> Told:
     try:
         told = json.loads((path / "corpus.json").read_text(encoding="utf-8"))
         if told["format"] != FORMAT:
             raise DamagedArtifact(f"{path.name}/corpus.json has format {told['format']!r}, not {FORMAT}.")
-        return {name: told[name] for name in ("fingerprint", "n_songs", "segments", "split")}
+        split = told["split"]
+        return Told(
+            n_songs=operator.index(told["n_songs"]),
+            segments=tuple(map(str, told["segments"])),
+            split=Split(
+                query_in_training=bool(split["query_in_training"]),
+                repeats=Repeats(split["repeats"]),
+                test_fraction=float(split["test_fraction"]),
+            ),
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedArtifact(f"{path.name}/corpus.json cannot be read.") from error
 

@@ -9,6 +9,7 @@ The filters run in this order, each on what the one before left, and each counts
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import ibis
 import ibis.expr.types as ir
@@ -101,7 +102,7 @@ def _dropped(sizes: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
     names = list(sizes)
     return {
         name: {"plays": sizes[before][0] - sizes[name][0], "sessions": sizes[before][1] - sizes[name][1]}
-        for before, name in zip(names[:-1], names[1:], strict=True)
+        for before, name in pairwise(names)
     }
 
 

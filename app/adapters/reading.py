@@ -7,7 +7,7 @@
 - `played_at`: a timestamp (without a zone: taken as UTC), ISO-8601 text with date and time (`2024-05-01T20:15:00Z`,
   a space for the T, an offset, no zone = UTC) or integer epoch milliseconds, from 1970 to 9999; finer is cut to
   milliseconds. Integers that can only be seconds are refused.
-- `position` and `seconds_streamed`: numbers; `seconds_streamed` may be empty and is checked, not kept.
+- `position` and `seconds_streamed`: numbers; `seconds_streamed` is checked, not kept; it may be empty or NaN.
 - Without `position` and `played_at` the order of a session is the order of the file's rows.
 - Further columns of songs: text, numbers and booleans as they are; times as text; lists of text joined by ", "; others
   are left out. From CSV every further column is text. An empty text is null.
@@ -35,6 +35,7 @@ SECONDS = (500_000_000, 100_000_000_000)
 """Integers that are all in this range are seconds since 1985; as milliseconds they would be days of 1970 to 1973."""
 
 ISO_INSTANT = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?$"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?$"
 WHOLE_NUMBER = r"^-?\d{1,18}$"
 SHOWN_CHARACTERS = 80
 FILE_ROW = "file_row"
@@ -64,7 +65,7 @@ IBIS_TYPES = {
 }
 
 
-@ibis.udf.scalar.builtin(name="epoch_us", signature=((dt.timestamp,), dt.int64))
+@ibis.udf.scalar.builtin(name="epoch_us", signature=((dt.timestamp,), dt.int64))  # type: ignore[untyped-decorator]
 def _epoch_us(instant: Any) -> Any: ...  # noqa: ANN401 - a column gives a column; the signature has the types
 
 
@@ -110,7 +111,7 @@ def read_songs(engine: Engine, source: SourceTable) -> ir.Table:
     """The songs as the stored table `catalogue`. Raises: InvalidSource naming the column, row and value at fault."""
     _demand_kinds(source, SONG_COLUMNS, pointer="/songs")
     plain = IDS | NUMBERS | {ColumnKind.BOOLEAN}
-    kinds = {
+    kinds: dict[str, ColumnKind] = {
         name: kind if kind in plain else ColumnKind.TEXT
         for name, kind in source.columns.items()
         if name and name.casefold() not in OURS and kind is not ColumnKind.OTHER
@@ -165,7 +166,8 @@ def _view(engine: Engine, reading: Reading, *, name: str) -> ir.Table:
         ]
     if FILE_ROW in reading.kinds:
         picked.append(f"row_number() OVER () AS {FILE_ROW}")
-    engine.execute(f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT {', '.join(picked)} FROM {scan}")
+    view = f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT {', '.join(picked)} FROM {scan}"  # noqa: S608 - all quoted
+    engine.execute(view)
     return ibis.table({column: IBIS_TYPES[kind] for column, kind in reading.kinds.items()}, name=name)
 
 
@@ -192,11 +194,10 @@ def _normal_play(raw: ir.Table) -> ir.Table:
         if name == "played_at":
             normal[name] = _epoch_ms(column)
         elif name == "position":
-            normal[name] = column.try_cast("float64")
+            normal[name] = _number(column)
         elif name == "seconds_streamed":
-            normal[name] = ibis.cases(
-                (column.isnull(), ibis.null("float64")), else_=column.try_cast("float64").fill_null(-1.0)
-            )
+            unknown = column.isnull() | column.isnan() if column.type().is_floating() else column.isnull()
+            normal[name] = ibis.cases((unknown, ibis.null("float64")), else_=_number(column).fill_null(-1.0))
         elif name == FILE_ROW:
             normal[name] = column
         else:
@@ -212,7 +213,18 @@ def _normal_song(raw: ir.Table) -> ir.Table:
     return raw.select(**normal)
 
 
+def _number(column: ir.Value) -> ir.Value:
+    """The column as float64, null where it is no number.
+
+    Text is matched before it is cast: DuckDB moves a bare TRY_CAST into its CSV reader and fails there as CAST would.
+    """
+    if column.type().is_string():
+        return ibis.cases((column.re_search(NUMBER), column.try_cast("float64")))
+    return column.try_cast("float64")
+
+
 def _epoch_ms(column: ir.Value) -> ir.Value:
+    """The column as int64 epoch milliseconds, null where it is no time."""
     if column.type().is_integer():
         return column.try_cast("int64")
     if column.type().is_timestamp():

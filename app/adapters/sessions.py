@@ -2,8 +2,8 @@
 
 A play belongs to the session that its `session_id` names; without one, a gap of more than `session_gap_minutes` between
 the starts of two plays of a user begins a new session. A session's key is its `session_id`, or the user's id, a colon
-and the epoch milliseconds of its first play. Order in a session: `position` where there is one with a `session_id`, then
-`played_at`, then `position`, then `song_id`; rows that are equal in all of them are the same play heard again and stay.
+and the epoch milliseconds of its first play. Order in a session: `position`, `played_at`, the file's rows where there
+is neither, `song_id`; in sessions cut by gaps: `played_at`, `position`, `song_id`. Rows equal in all of them stay.
 Sessions are numbered by (first play, key), unknown times last, so that equal content has equal numbers.
 
     heard      session_key, user_id?, played_at?, song_id, place    (place orders a session's plays; it may have gaps)

@@ -98,21 +98,21 @@ def kind_of(type_: pa.DataType) -> ColumnKind:
     """
     if pa.types.is_dictionary(type_):
         return kind_of(type_.value_type)
-    if _is_text(type_):
-        return ColumnKind.TEXT
-    if pa.types.is_integer(type_):
-        return ColumnKind.INTEGER
-    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
-        return ColumnKind.NUMBER
-    if pa.types.is_boolean(type_):
-        return ColumnKind.BOOLEAN
     if pa.types.is_timestamp(type_):
         return ColumnKind.INSTANT if type_.tz is None else ColumnKind.ZONED_INSTANT
-    if pa.types.is_date(type_) or pa.types.is_time(type_):
-        return ColumnKind.DAY_OR_TIME
-    if (pa.types.is_list(type_) or pa.types.is_large_list(type_)) and _is_text(type_.value_type):
-        return ColumnKind.TEXTS
-    return ColumnKind.OTHER
+    tests = (
+        (ColumnKind.TEXT, _is_text(type_)),
+        (ColumnKind.INTEGER, pa.types.is_integer(type_)),
+        (ColumnKind.NUMBER, pa.types.is_floating(type_) or pa.types.is_decimal(type_)),
+        (ColumnKind.BOOLEAN, pa.types.is_boolean(type_)),
+        (ColumnKind.DAY_OR_TIME, pa.types.is_date(type_) or pa.types.is_time(type_)),
+        (ColumnKind.TEXTS, _is_list(type_) and _is_text(type_.value_type)),
+    )
+    return next((kind for kind, is_it in tests if is_it), ColumnKind.OTHER)
+
+
+def _is_list(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
 
 
 def _is_text(type_: pa.DataType) -> bool:
