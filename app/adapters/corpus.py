@@ -151,12 +151,6 @@ def read_corpus(path: Path) -> Corpus:
     )
 
 
-def read_session_segments(path: Path) -> NDArray[np.int32]:
-    """Each session's segment, int32 `(n_sessions,)`, memory-mapped. Raises: DamagedArtifact."""
-    segments: NDArray[np.int32] = _load(path / "session_segments.npy", dtype=np.int32, n_columns=None)
-    return segments
-
-
 def read_songs(path: Path) -> pa.Table:
     """The songs in vocabulary order: `song_id`, `title`, `artist`, `n_plays` and what else the songs table had.
 

@@ -62,16 +62,17 @@ class Engine:
 @contextmanager
 def open_engine(folder: Path, *, memory_limit: str, threads: int) -> Iterator[Engine]:
     """An engine whose files are all in `folder`, closed on leaving; `memory_limit` as DuckDB writes it (`2GB`)."""
-    connection = duckdb.connect(
-        folder / "preparing.duckdb",
-        config={
-            "memory_limit": memory_limit,
-            "threads": threads,
-            "temp_directory": str(folder / "spill"),
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-        },
-    )
+    with _translated():
+        connection = duckdb.connect(
+            folder / "preparing.duckdb",
+            config={
+                "memory_limit": memory_limit,
+                "threads": threads,
+                "temp_directory": str(folder / "spill"),
+                "autoinstall_known_extensions": False,
+                "autoload_known_extensions": False,
+            },
+        )
     try:
         connection.execute("SET TimeZone = 'UTC'")
         yield Engine(connection)
@@ -81,15 +82,15 @@ def open_engine(folder: Path, *, memory_limit: str, threads: int) -> Iterator[En
 
 @contextmanager
 def _translated() -> Iterator[None]:
+    """Names a full disk, which DuckDB tells in errors of several classes, and memory that does not suffice."""
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
-        if "max_temp_directory_size" in str(error):
+    except duckdb.Error as error:
+        text = str(error)
+        if any(sign in text for sign in ("No space left", "Could not write", "max_temp_directory_size")):
             raise StorageFull("No space is left for preparing the dataset.") from error
-        raise MemoryError("Preparing the dataset needs more memory than DuckDB may use.") from error
-    except duckdb.IOException as error:
-        if "No space left" in str(error) or "Could not write" in str(error):
-            raise StorageFull("No space is left for preparing the dataset.") from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            raise MemoryError("Preparing the dataset needs more memory than DuckDB may use.") from error
         raise
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from app.adapters.compiling import compile_sessions, compile_vocabulary, write_arrays, write_histories, write_songs
 from app.adapters.corpus import write_corpus
+from app.adapters.disk import naming_a_full_disk
 from app.adapters.duckdb_engine import Engine, open_engine
 from app.adapters.filtering import choose_sessions
 from app.adapters.reading import read_plays, read_songs
@@ -54,9 +55,9 @@ def prepare(
     song_source = None if songs is None else inspect(songs, pointer="/songs")
     _demand_segment(song_source, spec.segment_by)
     working = temporary or staged / "preparing"
-    working.mkdir(parents=True)
     try:
-        with open_engine(working, memory_limit=memory_limit, threads=threads) as engine:
+        working.mkdir(parents=True)
+        with naming_a_full_disk(), open_engine(working, memory_limit=memory_limit, threads=threads) as engine:
             return _prepare(engine, play_source, song_source, spec=spec, staged=staged, on_progress=on_progress)
     finally:
         shutil.rmtree(working, ignore_errors=True)

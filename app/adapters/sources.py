@@ -60,11 +60,14 @@ def recognise(path: Path, *, pointer: str = "") -> SourceFormat:
 
 def inspect(path: Path, *, pointer: str = "") -> SourceTable:
     """The file's format and columns. Raises: InvalidSource, as `recognise` does."""
-    with path.open("rb") as file:
-        head = file.read(HEADER_BYTES)
-        size = file.seek(0, io.SEEK_END)
-        file.seek(max(0, size - TAIL_BYTES))
-        tail = file.read()
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES)
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            tail = file.read()
+    except OSError as error:
+        raise InvalidSource(f"The file cannot be read: {error.strerror}.", pointer=pointer) from error
     if not head:
         raise InvalidSource("The file is empty.", pointer=pointer)
     if head.startswith(PARQUET_MAGIC):

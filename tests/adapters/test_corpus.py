@@ -12,7 +12,6 @@ from app.adapters.corpus import (
     ArrayWriter,
     read_corpus,
     read_histories,
-    read_session_segments,
     read_songs,
     write_corpus,
 )
@@ -52,7 +51,6 @@ def test_what_was_written_is_read(folder: Path) -> None:
     assert (corpus.n_songs, corpus.segments, corpus.split) == (3, ("pop", "rock"), SPLIT)
     assert [array.tolist() for array in (corpus.test.query, corpus.test.target, corpus.test.segment)] == [[0], [1], [0]]
     assert corpus.validation.target.tolist() == [2]
-    assert read_session_segments(folder).tolist() == [1, 0]
     assert read_songs(folder).column("title").to_pylist() == ["X", None, None]
     histories = read_histories(folder)
     assert (histories.users.to_pylist(), histories.songs.tolist()) == (["u"], [0, 1])
@@ -131,7 +129,7 @@ def pickled(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name, damage",
+    ("name", "damage"),
     [
         *[
             (name, damage)

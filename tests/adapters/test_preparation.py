@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -157,7 +159,7 @@ def test_hash_of_the_key_splits_where_there_are_no_times(tmp_path: Path) -> None
     assert {target for _, target in result.test} == {chr(99 + int(key)) for key in keys[-4:]}
 
 
-@pytest.mark.parametrize("n_sessions, fraction, n_test", [(1, 0.9, 0), (2, 0.01, 1), (2, 0.99, 1), (10, 0.25, 3)])
+@pytest.mark.parametrize(("n_sessions", "fraction", "n_test"), [(1, 0.9, 0), (2, 0.01, 1), (2, 0.99, 1), (10, 0.25, 3)])
 def test_both_sets_have_a_session_where_there_are_two(
     tmp_path: Path, n_sessions: int, fraction: float, n_test: int
 ) -> None:
@@ -182,7 +184,7 @@ def test_segments_may_be_numbers_or_truths(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "songs, reason",
+    ("songs", "reason"),
     [
         (None, "needs a songs table"),
         ({"song_id": ["a"], "title": ["A"]}, "no column 'genre'"),
@@ -337,7 +339,7 @@ GOOD: Table = {"user_id": ["u"] * 3, "played_at": ["2024-05-01T20:15:00Z"] * 3, 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
 @pytest.mark.parametrize(
-    "column, value, reason",
+    ("column", "value", "reason"),
     [
         ("song_id", None, r"Column song_id, row 2: an empty value is not an id"),
         ("song_id", "", r"Column song_id, row 2: .* is not an id of 1 to 256"),
@@ -361,7 +363,8 @@ def test_first_bad_value_is_named(tmp_path: Path, ending: str, column: str, valu
 
 
 @pytest.mark.parametrize(
-    "column, value", [("position", "first"), ("position", ""), ("seconds_streamed", "-1"), ("seconds_streamed", "nan")]
+    ("column", "value"),
+    [("position", "first"), ("position", ""), ("seconds_streamed", "-1"), ("seconds_streamed", "nan")],
 )
 def test_numbers_in_csv_must_be_numbers(tmp_path: Path, column: str, value: str) -> None:
     path = tmp_path / "plays.csv"
@@ -376,7 +379,7 @@ def test_seconds_streamed_may_be_empty(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "table, reason",
+    ("table", "reason"),
     [
         ({"song_id": ["a"], "user_id": ["u"]}, "no session_id and no played_at"),
         ({"song_id": ["a"]}, "no session_id and no user_id or played_at"),
@@ -402,7 +405,7 @@ def test_integers_that_can_only_be_seconds_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "songs, reason",
+    ("songs", "reason"),
     [
         ({"song_id": ["b", "a", "a", "b"]}, "2 are there more than once, 'a' the first"),
         ({"song_id": ["a", None]}, "Column song_id, row 2"),
@@ -417,7 +420,7 @@ def test_songs_table_at_fault_is_refused(tmp_path: Path, songs: Table, reason: s
 
 
 @pytest.mark.parametrize(
-    "last_lines, reason",
+    ("last_lines", "reason"),
     [
         ("u,2024-05-01T20:15:00Z", "line 3: 2 values where the header has 3"),
         ("u,2024-05-01T20:15:00Z,a,b\n", "line 3: 4 values where the header has 3"),
@@ -480,6 +483,25 @@ def test_too_little_memory_is_a_memory_error(tmp_path: Path) -> None:
     plays = {"session_id": list(range(50_000)), "song_id": [f"song-{i}" for i in range(50_000)]}
     with pytest.raises(MemoryError):
         prepared(tmp_path, plays, memory_limit="1MB")
+
+
+@pytest.mark.parametrize("limit_bytes", [4_000, 100_000, 1_000_000])
+def test_full_disk_is_told(tmp_path: Path, limit_bytes: int) -> None:
+    program = """if True:
+        import resource, sys
+        from pathlib import Path
+        from app.domain.errors import StorageFull
+        from tests.adapters.prepared import SHIPPED, prepared
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
+        try:
+            prepared(Path(sys.argv[2]), SHIPPED / "plays.parquet", songs=SHIPPED / "songs.parquet")
+        except StorageFull:
+            sys.exit(28)
+    """
+    command = [sys.executable, "-c", program, str(limit_bytes), str(tmp_path)]
+    ended = subprocess.run(command, cwd=SHIPPED.parents[3], capture_output=True, text=True, check=False)
+    assert ended.returncode == 28, ended.stderr
+    assert not (tmp_path / "staged-0" / "preparing").exists()
 
 
 def test_names_cannot_reach_sql(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_csv_is_recognised(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "content, reason",
+    ("content", "reason"),
     [
         (b"", "empty"),
         (b"\x1f\x8b\x08\x00" + bytes(100), "neither"),
@@ -72,6 +72,13 @@ def test_parquet_cut_short_is_refused(parquet: Path, n_missing: int) -> None:
     parquet.write_bytes(parquet.read_bytes()[:-n_missing])
     with pytest.raises(InvalidSource, match="cut short"):
         recognise(parquet)
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_file_that_cannot_be_read_is_refused_without_its_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidSource, match="cannot be read") as refused:
+        recognise(tmp_path / name)
+    assert str(tmp_path) not in str(refused.value)
 
 
 def test_parquet_without_song_ids_is_refused(tmp_path: Path) -> None:
