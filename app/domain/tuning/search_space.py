@@ -6,13 +6,16 @@ Notation: a point x in [0, 1]^n_dims, float64 `(n_dims,)`. Each parameter takes 
     int     one dimension; the integers of [low, high] share [0, 1] in equal cells (in the scale's measure)
     choice  one dimension a choice; the largest coordinate wins, ties to the first
 
+Real values are rounded to 9 digits (of the value on a log scale, of the range on a linear one), so that `encode` and
+`decode` are inverses in spite of floating point, and a point reads well.
+
 Source of the article's ranges: the module `app.domain.training`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +30,16 @@ Point = NDArray[np.float64]
 
 INTEGERS = frozenset({"vector_size", "window", "negative", "epochs", "sg"})
 NAMES = frozenset(LIMITS) | {"scoring"}
+SCORINGS = frozenset(scoring.value for scoring in Scoring)
+
+MAX_CHOICES = 50
+"""Choices that one parameter may have: each is a dimension of the cube."""
+
+LEAST_LOG = 1e-12
+"""The smallest lower bound on a log scale."""
+
+N_DIGITS = 9
+"""Digits of a real value."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +55,7 @@ class FloatParameter:
     def __post_init__(self) -> None:
         _check_name(self.name)
         if self.name in INTEGERS or self.name == "scoring":
-            raise _wrong(self.name, "type", f"{self.name} is not a real number.")
+            raise _wrong(self.name, "kind", f"{self.name} is not a real number.")
         _check_bounds(self.name, self.low, self.high, self.scale)
 
     @property
@@ -50,10 +63,17 @@ class FloatParameter:
         """Dimensions on the cube."""
         return 1
 
+    @property
+    def values(self) -> None:
+        """There are too many to list."""
+        return
+
     def decode(self, x: Point) -> float:
         """The value at a coordinate."""
         value = _stretched(float(x[0]), self.low, self.high, self.scale)
-        return min(max(value, self.low), self.high)
+        magnitude = value if self.scale == "log" else self.high - self.low
+        rounded = round(value, N_DIGITS - math.ceil(math.log10(magnitude)))
+        return min(max(rounded, float(self.low)), float(self.high))
 
     def encode(self, value: Value) -> list[float]:
         """A coordinate at which the value lies, clipped to the cube."""
@@ -73,7 +93,7 @@ class IntParameter:
     def __post_init__(self) -> None:
         _check_name(self.name)
         if self.name not in INTEGERS:
-            raise _wrong(self.name, "type", f"{self.name} is not a whole number.")
+            raise _wrong(self.name, "kind", f"{self.name} is not a whole number.")
         for field, value in (("low", self.low), ("high", self.high)):
             if isinstance(value, bool) or not isinstance(value, int):
                 raise _wrong(self.name, field, f"{field} of {self.name} must be a whole number, not {value!r}.")
@@ -83,6 +103,11 @@ class IntParameter:
     def n_dims(self) -> int:
         """Dimensions on the cube."""
         return 1
+
+    @property
+    def values(self) -> range:
+        """All of them."""
+        return range(self.low, self.high + 1)
 
     def decode(self, x: Point) -> int:
         """The value at a coordinate."""
@@ -110,17 +135,23 @@ class CategoricalParameter:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if len(self.choices) < 2:
-            raise _wrong(self.name, "choices", f"{self.name} needs at least two choices; give one as a fixed value.")
-        if len(set(self.choices)) != len(self.choices):
-            raise _wrong(self.name, "choices", f"The choices of {self.name} must differ.")
-        for choice in self.choices:
-            _check_value(self.name, choice, field="choices")
+        if not 2 <= len(self.choices) <= MAX_CHOICES:
+            message = f"{self.name} needs between 2 and {MAX_CHOICES} choices, not {len(self.choices)}."
+            raise _wrong(self.name, "choices", f"{message} A single one is given as a fixed value.")
+        for number, choice in enumerate(self.choices):
+            _check_value(self.name, choice, field=f"choices/{number}")
+            if choice in self.choices[:number]:
+                raise _wrong(self.name, f"choices/{number}", f"The choice {choice!r} of {self.name} is given twice.")
 
     @property
     def n_dims(self) -> int:
         """Dimensions on the cube."""
         return len(self.choices)
+
+    @property
+    def values(self) -> tuple[Value, ...]:
+        """All of them."""
+        return self.choices
 
     def decode(self, x: Point) -> Value:
         """The choice with the largest coordinate."""
@@ -142,37 +173,74 @@ class SearchSpace:
     fixed: dict[str, Value]
 
     def __post_init__(self) -> None:
-        names = [parameter.name for parameter in self.parameters]
-        if not names:
+        if not self.parameters:
             raise InvalidRequest("A search space needs at least one free parameter.", pointer="/search_space")
+        names = [parameter.name for parameter in self.parameters]
         for name in names:
             if names.count(name) > 1 or name in self.fixed:
                 raise _wrong(name, "", f"{name} is given twice.")
         for name, value in self.fixed.items():
             _check_name(name)
-            _check_value(name, value, field="value")
+            _check_value(name, value, field="")
+        object.__setattr__(self, "fixed", dict(self.fixed))  # the caller's may change
 
     @property
     def n_dims(self) -> int:
         """Dimensions of the cube."""
         return sum(parameter.n_dims for parameter in self.parameters)
 
+    @property
+    def n_points(self) -> int | None:
+        """How many different points there are; None where a real number is free."""
+        counts = [None if parameter.values is None else len(parameter.values) for parameter in self.parameters]
+        return None if None in counts else math.prod(count for count in counts if count is not None)
+
     def decode(self, point: Point) -> TrainingParameters:
-        """The hyperparameters at a point of the cube. Raises: ValueError for another shape."""
-        if point.shape != (self.n_dims,):
-            msg = f"A point of this space has shape ({self.n_dims},), not {point.shape}."
+        """The hyperparameters at a point of the cube. Raises: ValueError for another shape or no number."""
+        if point.shape != (self.n_dims,) or not np.isfinite(point).all():
+            msg = f"A point of this space has shape ({self.n_dims},) and is finite, unlike {point}."
             raise ValueError(msg)
         values: dict[str, Value] = dict(self.fixed)
-        start = 0
-        for parameter in self.parameters:
-            values[parameter.name] = parameter.decode(point[start : start + parameter.n_dims])
-            start += parameter.n_dims
+        for parameter, dimensions in self._dimensions():
+            values[parameter.name] = parameter.decode(point[dimensions])
         return _built(values)
 
     def encode(self, parameters: TrainingParameters) -> Point:
         """A point at which `decode` gives these hyperparameters, if the space holds them."""
         values = asdict(parameters)
         return np.array([x for parameter in self.parameters for x in parameter.encode(values[parameter.name])])
+
+    def at(self, index: int) -> TrainingParameters:
+        """The hyperparameters number `index` of `n_points`, the last parameter turning fastest.
+
+        Raises: ValueError where a real number is free.
+        """
+        values: dict[str, Value] = dict(self.fixed)
+        for parameter in reversed(self.parameters):
+            if parameter.values is None:
+                msg = f"The values of {parameter.name} cannot be counted."
+                raise ValueError(msg)
+            index, position = divmod(index, len(parameter.values))
+            values[parameter.name] = parameter.values[position]
+        return _built(values)
+
+    def snapped(self, points: Point) -> Point:
+        """Points `(n, n_dims)` with each choice's coordinates set to one where it wins and zero elsewhere. A new array.
+
+        Between its corners a choice means nothing: a model of the objective must not tell such points apart.
+        """
+        snapped = np.array(points, dtype=np.float64)
+        for parameter, dimensions in self._dimensions():
+            if isinstance(parameter, CategoricalParameter):
+                winners = np.argmax(snapped[:, dimensions], axis=1)
+                snapped[:, dimensions] = np.eye(parameter.n_dims)[winners]
+        return snapped
+
+    def _dimensions(self) -> Iterator[tuple[Parameter, slice]]:
+        start = 0
+        for parameter in self.parameters:
+            yield parameter, slice(start, start + parameter.n_dims)
+            start += parameter.n_dims
 
 
 def _built(values: Mapping[str, Value]) -> TrainingParameters:
@@ -183,45 +251,54 @@ def _built(values: Mapping[str, Value]) -> TrainingParameters:
     return TrainingParameters(**numbers, scoring=scoring)  # type: ignore[arg-type]
 
 
-def preset(
-    name: Literal["article", "extended"], *, epochs: int, overrides: Mapping[str, Parameter | Value]
-) -> SearchSpace:
+Preset = Literal["article", "extended"]
+
+
+def preset(name: Preset, *, epochs: int, overrides: Mapping[str, Parameter | Value]) -> SearchSpace:
     """The named space; an override replaces a parameter or fixes it to a value.
 
-    `article` tunes four hyperparameters of skip-gram for a fixed number of epochs; `extended` tunes all of them.
-    Raises: InvalidRequest.
+    `article` tunes four hyperparameters of skip-gram for a fixed number of epochs; `extended` tunes all of them, the
+    epochs too (`epochs` is not used). Raises: InvalidRequest.
     """
-    chosen: dict[str, Parameter | Value] = {
-        "vector_size": IntParameter(name="vector_size", low=10, high=200),
-        "window": IntParameter(name="window", low=1, high=40),
-        "negative": IntParameter(name="negative", low=1, high=40),
-        "alpha": FloatParameter(name="alpha", low=0.001, high=0.1, scale="log"),
-        "epochs": epochs,
-        "sg": 1,
-        "ns_exponent": 0.75,
-        "sample": 1e-3,
-        "scoring": Scoring.INPUT.value,
-    }
-    if name == "extended":
-        chosen |= {
-            "epochs": IntParameter(name="epochs", low=3, high=100, scale="log"),
-            "sg": CategoricalParameter(name="sg", choices=(0, 1)),
-            "ns_exponent": FloatParameter(name="ns_exponent", low=-1.0, high=1.0),
-            "sample": FloatParameter(name="sample", low=1e-6, high=1e-2, scale="log"),
-            "scoring": CategoricalParameter(name="scoring", choices=tuple(scoring.value for scoring in Scoring)),
-        }
+    if name not in get_args(Preset):
+        raise InvalidRequest(f"preset must be article or extended, not {name!r}.", pointer="/preset")
+    _check_value("epochs", epochs, field="", pointer="/epochs")
+    chosen: dict[str, Parameter | Value] = {parameter.name: parameter for parameter in _free(name)}
+    if name == "article":
+        chosen |= {"epochs": epochs, "sg": 1, "ns_exponent": 0.75, "sample": 1e-3, "scoring": Scoring.INPUT.value}
     for key, override in overrides.items():
         _check_name(key)
         if isinstance(override, Parameter) and override.name != key:
             raise _wrong(key, "name", f"The parameter under {key} is named {override.name}.")
         chosen[key] = override
-    free = tuple(value for value in chosen.values() if isinstance(value, Parameter))
-    fixed = {key: value for key, value in chosen.items() if not isinstance(value, Parameter)}
-    return SearchSpace(parameters=free, fixed=fixed)
+    return SearchSpace(
+        parameters=tuple(value for value in chosen.values() if isinstance(value, Parameter)),
+        fixed={key: value for key, value in chosen.items() if not isinstance(value, Parameter)},
+    )
+
+
+def _free(name: Preset) -> tuple[Parameter, ...]:
+    article = (
+        IntParameter(name="vector_size", low=10, high=200),
+        IntParameter(name="window", low=1, high=40),
+        IntParameter(name="negative", low=1, high=40),
+        FloatParameter(name="alpha", low=0.001, high=0.1, scale="log"),
+    )
+    if name == "article":
+        return article
+    return (
+        *article,
+        IntParameter(name="epochs", low=3, high=100, scale="log"),
+        CategoricalParameter(name="sg", choices=(0, 1)),
+        FloatParameter(name="ns_exponent", low=-1.0, high=1.0),
+        FloatParameter(name="sample", low=1e-6, high=1e-2, scale="log"),
+        CategoricalParameter(name="scoring", choices=tuple(scoring.value for scoring in Scoring)),
+    )
 
 
 def _wrong(name: str, field: str, message: str) -> InvalidRequest:
-    return InvalidRequest(message, pointer=f"/search_space/{name}" + (f"/{field}" if field else ""))
+    escaped = name.replace("~", "~0").replace("/", "~1")
+    return InvalidRequest(message, pointer=f"/search_space/{escaped}" + (f"/{field}" if field else ""))
 
 
 def _check_name(name: str) -> None:
@@ -234,21 +311,38 @@ def _check_bounds(name: str, low: float, high: float, scale: Scale) -> None:
         _check_value(name, value, field=field)
     if not low < high:
         raise _wrong(name, "low", f"low of {name} must be below high, not {low} and {high}.")
-    if scale == "log" and low <= 0:
-        raise _wrong(name, "low", f"low of {name} must be above 0 on a log scale, not {low}.")
+    if scale not in get_args(Scale):
+        raise _wrong(name, "scale", f"scale of {name} must be linear or log, not {scale!r}.")
+    if scale == "log" and low < LEAST_LOG:
+        raise _wrong(name, "low", f"low of {name} must be above 0 on a log scale ({LEAST_LOG} or more), not {low}.")
 
 
-def _check_value(name: str, value: Value, *, field: str) -> None:
+def _check_value(name: str, value: Value, *, field: str, pointer: str | None = None) -> None:
+    fault = _fault(name, value)
+    if fault is not None:
+        error = _wrong(name, field, fault)
+        raise error if pointer is None else InvalidRequest(fault, pointer=pointer)
+
+
+def _fault(name: str, value: object) -> str | None:
+    """Why the hyperparameter cannot have the value; None when it can."""
     if name == "scoring":
-        if value not in {scoring.value for scoring in Scoring}:
-            raise _wrong(name, field, f"scoring must be one of input, output and sum, not {value!r}.")
-        return
-    if isinstance(value, bool | str) or not math.isfinite(value) or (name in INTEGERS and value != int(value)):
-        expected = "a whole number" if name in INTEGERS else "a finite number"
-        raise _wrong(name, field, f"{name} must be {expected}, not {value!r}.")
+        is_scoring = isinstance(value, str) and value in SCORINGS
+        return None if is_scoring else f"scoring must be input, output or sum, not {_shown(value)}."
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or (isinstance(value, float) and not (value.is_integer() or name not in INTEGERS)):
+        return f"{name} must be a {'whole ' if name in INTEGERS else ''}number, not {_shown(value)}."
     low, high = LIMITS[name]
-    if not low <= value <= high:
-        raise _wrong(name, field, f"{name} must be between {low:g} and {high:g}, not {value:g}.")
+    if not low <= value <= high:  # type: ignore[operator] # a number
+        return f"{name} must be between {low:g} and {high:g}, not {_shown(value)}."
+    return None
+
+
+def _shown(value: object) -> str:
+    try:
+        return f"{value!r:.40}"
+    except ValueError:  # Python prints no integer of more than 4,300 digits
+        return "a number that long"
 
 
 def _stretched(x: float, low: float, high: float, scale: Scale) -> float:

@@ -6,6 +6,7 @@ queued ──► running ──► completed
  paused ◄──────┘      any open state ──► cancelled
 """
 
+import math
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -37,6 +38,20 @@ STUDY_MOVES: dict[StudyState, frozenset[StudyState]] = {
 }
 
 OPEN_STATES = frozenset({StudyState.QUEUED, StudyState.RUNNING, StudyState.PAUSED})
+
+
+MAX_BUDGET = 10_000
+"""Trials that one study may have."""
+
+LIMITS: dict[str, tuple[int, int]] = {
+    "n_initial": (1, MAX_BUDGET),
+    "n_iterations": (0, MAX_BUDGET),
+    "seed": (0, 2**31 - 1),
+    "parallelism": (1, 256),
+    "threads": (1, 256),
+    "max_attempts": (1, 20),
+}
+"""The smallest and largest value that each number of a study may have, inclusive."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +89,21 @@ class StudySpec:
     trial_timeout_s: float | None = None
     max_attempts: int = 3
     baselines: bool = True
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.name) <= 200 or not self.name.isprintable() or self.name.isspace():
+            raise InvalidRequest("name must have between 1 and 200 printable characters.", pointer="/name")
+        for field_name, (low, high) in LIMITS.items():
+            value = getattr(self, field_name)
+            if not low <= value <= high:
+                message = f"{field_name} must be between {low} and {high}, not {value}."
+                raise InvalidRequest(message, pointer=f"/{field_name}")
+        if self.budget > MAX_BUDGET:
+            message = f"n_initial and n_iterations may make {MAX_BUDGET} trials together, not {self.budget}."
+            raise InvalidRequest(message, pointer="/n_iterations")
+        if self.trial_timeout_s is not None and not 0 < self.trial_timeout_s < math.inf:
+            message = f"trial_timeout_s must be a number above 0, not {self.trial_timeout_s}."
+            raise InvalidRequest(message, pointer="/trial_timeout_s")
 
     @property
     def budget(self) -> int:
