@@ -113,7 +113,7 @@ class LiveIndexes:
                 self._bring_live(target)
             for alias in self._live.keys() - {target.alias.name for target in targets}:
                 del self._live[alias]
-                _log.info("alias_gone alias=%s", alias)
+                _log.info("Alias %s is gone: its model serves no longer.", alias)
             self._wanted = targets
             self._lookup_error = None
             self._looked_at = self._clock.now()
@@ -138,7 +138,7 @@ class LiveIndexes:
     def _lookup_failed(self, error: Exception) -> None:
         reason = _reason(error)
         if reason != self._lookup_error:  # once an outage, not once a poll
-            _log.warning("alias_lookup_failed", exc_info=error)
+            _log.warning("The aliases cannot be read (%s): what is live serves on.", reason)
         self._lookup_error = reason
 
     def _bring_live(self, target: AliasTarget) -> None:
@@ -157,7 +157,7 @@ class LiveIndexes:
         self._live[alias.name] = Live(alias.name, alias.generation, model)
         self._loaded_at[alias.name] = self._clock.now()
         self._failures.pop(alias.name, None)
-        _log.info("model_live alias=%s model_id=%s generation=%d", alias.name, alias.model_id, alias.generation)
+        _log.info("Model %s is live: %s, generation %d.", alias.model_id, alias.name, alias.generation)
 
     def _loaded(self, target: AliasTarget) -> LiveModel:
         for live in self._live.values():
@@ -170,10 +170,9 @@ class LiveIndexes:
         pause_s = min(self._poll_s * 2.0 ** min(n_attempts, 30), LONGEST_PAUSE_S)
         self._failures[target.alias.name] = _Failure(target, _reason(error), n_attempts, self._monotonic() + pause_s)
         _log.error(
-            "model_load_failed alias=%s model_id=%s attempt=%d retry_in_s=%.0f",
-            target.alias.name,
+            "Model %s of alias %s cannot be loaded: another try in %.0f s.",
             target.alias.model_id,
-            n_attempts,
+            target.alias.name,
             pause_s,
             exc_info=error,
         )

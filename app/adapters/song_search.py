@@ -3,14 +3,15 @@
 Titles and artists are folded once: compatibility decomposition (NFKD), lower case, marks dropped, and the letters that
 do not decompose spelled out (Straße is found by strasse, Mø by mo). Arrow scans them outside Python's lock, most
 played songs first, and stops when it has enough: a common word is found at once, and one that is nowhere costs a scan
-of everything (70 nanoseconds a song).
+of everything (0.1 seconds a million songs).
 """
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-CHUNK_ROWS = 65_536
+CHUNK_ROWS = 16_384
 
 LETTERS = {
     "ß": "ss",
@@ -68,8 +69,13 @@ def _searchable(titles: pa.ChunkedArray, artists: pa.ChunkedArray) -> pa.Array:
     return folded(pc.binary_join_element_wise(*arrays, pa.scalar("\n", pa.large_string())))
 
 
-def _matches(texts: pa.Array, words: list[str]) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    has_all = pc.match_substring(texts, pattern=words[0])
-    for word in words[1:]:
-        has_all = pc.and_(has_all, pc.match_substring(texts, pattern=word))
-    return np.flatnonzero(np.asarray(has_all))
+def _matches(texts: pa.Array, words: list[str]) -> NDArray[np.int64]:
+    """Where all words occur; the longest is looked for first, for the rest need only be where it was found."""
+    places = np.arange(len(texts))
+    for word in sorted(words, key=len, reverse=True):
+        found = np.flatnonzero(np.asarray(pc.match_substring(texts, pattern=word)))
+        places = places[found]
+        if len(places) == 0:
+            break
+        texts = texts.take(pa.array(found))
+    return places

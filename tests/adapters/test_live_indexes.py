@@ -275,7 +275,7 @@ class TestFailures:
 
         assert live(indexes) == ("mdl_1", 1)
         assert indexes.status().lookup_error == "The database cannot be reached."
-        assert [line.message for line in caplog.records].count("alias_lookup_failed") == 1
+        assert len(caplog.messages) == 1
         world.database_error = None
         indexes.look()
         assert indexes.status().lookup_error is None
