@@ -1,0 +1,177 @@
+"""Bayesian optimisation: a Gaussian process over the unit cube says where the objective may be best.
+
+Notation: X `(n, n_dims)` points of the cube, y `(n,)` objective values, standardised to mean 0 and deviation 1; the
+posterior at x is normal with mean m(x) and deviation s(x); y* is the largest y.
+
+    ei    E[max(f(x) - y* - xi, 0)]     xi = 0.01        the default: the article's
+    ucb   m(x) + kappa s(x)             kappa = 2.576    a 99 % bound: explores the most
+    poi   P[f(x) > y* + xi]             xi = 0.1         at xi near 0 it hardly leaves the best point
+
+Source: Snoek, Larochelle and Adams 2012 (Matern 5/2, EI); the library bayesian-optimization for acquisition and search.
+
+Departures from the library's defaults, and why
+- A length scale for each dimension, kept in LENGTH_SCALES: one hyperparameter (alpha) moves the objective far more than
+  the others, and with few points an unbounded scale runs away.
+- NOISE: the objective is noisy (a seed moves it), so the process need not pass through every point.
+- Choices are compared corner to corner (`SearchSpace.snapped`). Source: Garrido-Merchán and Hernández-Lobato 2020.
+- Pending points are registered with a lie, the mean; the library's own ConstantLiar breaks on choices. Infeasible ones
+  are as bad as the worst seen.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from bayes_opt.acquisition import (
+    AcquisitionFunction,
+    ExpectedImprovement,
+    ProbabilityOfImprovement,
+    UpperConfidenceBound,
+)
+from bayes_opt.parameter import wrap_kernel
+from bayes_opt.target_space import TargetSpace
+from numpy.typing import NDArray
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern
+
+from app.domain.ports import Suggester
+from app.domain.training import TrainingParameters
+from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.search_space import SearchSpace
+from app.domain.tuning.study import StudySpec
+from app.domain.tuning.suggester import Observation
+
+Acquisition = Literal["ei", "ucb", "poi"]
+Array = NDArray[np.float64]
+
+NOISE = 0.01
+"""Variance of the noise, in variances of the objective."""
+
+LENGTH_SCALES = (0.1, 10.0)
+"""The shortest and longest length scale, in sides of the cube."""
+
+N_RESTARTS = 2
+"""Further starts of the search for the length scales."""
+
+N_CANDIDATES = 5_000
+"""Random points at which the acquisition is computed."""
+
+N_CLIMBS = 5
+"""Best candidates from which it is climbed."""
+
+MAX_FITTED = 300
+"""Points the process is fitted to; the cost grows with their cube. Beyond, half are the best and half the newest."""
+
+
+def suggester_for(spec: StudySpec) -> Suggester:
+    """The suggester that a study asks for."""
+    if spec.algorithm == "random":
+        return RandomSearch(spec.space, spec.seed)
+    return BayesianSuggester(spec.space, seed=spec.seed, n_initial=spec.n_initial, acquisition=spec.acquisition)
+
+
+class BayesianSuggester:
+    """The port `Suggester`: random points at first, then the best by acquisition.
+
+    The same seed, number and observations give the same point. Random points also serve as long as all values measured
+    are equal, for then there is nothing to learn from.
+    """
+
+    def __init__(self, space: SearchSpace, *, seed: int, n_initial: int, acquisition: Acquisition) -> None:
+        self._space = space
+        self._seed = seed
+        self._n_initial = n_initial
+        self._acquisition = acquisition
+        self._random = RandomSearch(space, seed)
+
+    def suggest(self, observations: Sequence[Observation], *, number: int) -> TrainingParameters:
+        """The point for trial `number`: none of those observed while the space has others."""
+        measured = np.array([seen.value for seen in observations if seen.value is not None], dtype=np.float64)
+        if number < self._n_initial or len(measured) == 0 or np.ptp(measured) == 0:
+            return self._random.suggest(observations, number=number)
+        points, values = _standardised(self._space, observations, measured)
+        search_seed, candidate_seed, fit_seed = _seeds(self._seed, number)
+        acquisition = _acquisition(self._acquisition)
+        process = _process(self._space, seed=fit_seed)
+        point = acquisition.suggest(
+            process,
+            _target_space(points, values),
+            n_random=N_CANDIDATES,
+            n_smart=N_CLIMBS,
+            random_state=search_seed,
+        )
+        parameters = self._space.decode(point.astype(np.float64))
+        seen = {observation.parameters for observation in observations}
+        if parameters not in seen:
+            return parameters
+        candidates = np.random.default_rng(candidate_seed).random((N_CANDIDATES, self._space.n_dims))
+        mean, deviation = process.predict(candidates, return_std=True)
+        for row in np.argsort(-acquisition.base_acq(mean, deviation), kind="stable"):
+            parameters = self._space.decode(candidates[row])
+            if parameters not in seen:
+                return parameters
+        return self._random.suggest(observations, number=number)
+
+
+def _seeds(study_seed: int, number: int) -> tuple[int, int, int]:
+    search, candidate, fit = np.random.SeedSequence([study_seed, number]).generate_state(3).tolist()
+    return search, candidate, fit
+
+
+def _standardised(space: SearchSpace, observations: Sequence[Observation], measured: Array) -> tuple[Array, Array]:
+    """Different points `(n, n_dims)` and their values `(n,)` in deviations from the mean, in the order observed.
+
+    A point observed more than once has the mean of its values; a lie counts only where nothing is known.
+    """
+    mean, deviation = measured.mean(), measured.std()
+    worst = (measured.min() - mean) / deviation
+    known: dict[TrainingParameters, list[float]] = {}
+    for observation in observations:
+        values = known.setdefault(observation.parameters, [])
+        if observation.value is not None:
+            values.append((observation.value - mean) / deviation)
+        elif observation.is_infeasible:
+            values.append(worst)
+    at: dict[tuple[float, ...], float] = {}
+    for parameters, values in known.items():
+        at[tuple(space.encode(parameters).tolist())] = float(np.mean(values)) if values else 0.0
+    points, standardised = np.array(list(at)), np.array(list(at.values()))
+    kept = _kept(standardised)
+    return points[kept], standardised[kept]
+
+
+def _kept(values: Array) -> NDArray[np.int64]:
+    """Rows of the values that the process is fitted to, ascending."""
+    if len(values) <= MAX_FITTED:
+        return np.arange(len(values))
+    best = np.argsort(-values, kind="stable")[: MAX_FITTED // 2]
+    newest = np.setdiff1d(np.arange(len(values)), best)[-(MAX_FITTED - len(best)) :]
+    return np.union1d(best, newest)
+
+
+def _target_space(points: Array, values: Array) -> TargetSpace:
+    """The library's form of the unit cube and what is known on it."""
+    space = TargetSpace(None, {f"x{dimension}": (0.0, 1.0) for dimension in range(points.shape[1])})
+    for point, value in zip(points, values.tolist(), strict=True):
+        space.register(point, value)
+    return space
+
+
+def _process(space: SearchSpace, *, seed: int) -> GaussianProcessRegressor:
+    kernel = Matern(nu=2.5, length_scale=np.full(space.n_dims, 0.5), length_scale_bounds=LENGTH_SCALES)
+    return GaussianProcessRegressor(
+        kernel=wrap_kernel(kernel, transform=space.snapped),
+        alpha=NOISE,
+        n_restarts_optimizer=N_RESTARTS,
+        random_state=seed,
+    )
+
+
+def _acquisition(name: Acquisition) -> AcquisitionFunction:
+    match name:
+        case "ei":
+            return ExpectedImprovement(xi=0.01)
+        case "ucb":
+            return UpperConfidenceBound(kappa=2.576)
+        case "poi":
+            return ProbabilityOfImprovement(xi=0.1)
