@@ -82,18 +82,25 @@ def _settings(*, host: str | None = None, port: int | None = None) -> "Settings"
     return settings
 
 
-def _check_database(settings: "Settings") -> None:
-    """Bring SQLite up to date; refuse a PostgreSQL database that is not. Raises: Mistake, Unavailable."""
+def _migrate(settings: "Settings") -> None:
+    """Bring the database up to date. Raises: Mistake, Unavailable, StorageFull."""
     from sqlalchemy.exc import DatabaseError
 
+    from app.adapters.sql.migrating import upgrade
+
+    try:
+        upgrade(settings.database_url)
+    except DatabaseError as error:
+        raise Mistake(f"The database cannot be used: {str(error.orig).strip()}.") from error
+
+
+def _check_database(settings: "Settings") -> None:
+    """Bring SQLite up to date; refuse a PostgreSQL database that is not. Raises: Mistake, Unavailable, StorageFull."""
     from app.adapters.sql.engine import create_engine
-    from app.adapters.sql.migrating import is_current, upgrade
+    from app.adapters.sql.migrating import is_current
 
     if settings.database_url.startswith("sqlite:"):
-        try:
-            upgrade(settings.database_url)
-        except DatabaseError as error:
-            raise Mistake(f"The database {settings.database_url} cannot be used: {error.orig}.") from error
+        _migrate(settings)
         return
     engine = create_engine(settings.database_url)
     try:
@@ -241,10 +248,7 @@ def work(
 def migrate() -> None:
     """Bring the database to the tables of this version."""
     with _explained():
-        from app.adapters.sql.migrating import upgrade
-
-        settings = _settings()
-        upgrade(settings.database_url)
+        _migrate(_settings())
         _console().print("The database is up to date.")
 
 

@@ -45,7 +45,7 @@ def configure(*, level: str, log_format: Literal["json", "console"]) -> None:
     output = logging.StreamHandler(sys.stderr)
     output.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *before],
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), _without_colours, *before],
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _renderer(log_format)],
         )
     )
@@ -58,6 +58,11 @@ def configure(*, level: str, log_format: Literal["json", "console"]) -> None:
     logging.captureWarnings(capture=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING if level != "debug" else logging.NOTSET)
+
+
+def _without_colours(_logger: object, _method: str, event: EventDict) -> EventDict:
+    event.pop("color_message", None)  # uvicorn's second copy of each message, for terminals
+    return event
 
 
 def _renderer(log_format: Literal["json", "console"]) -> Processor:

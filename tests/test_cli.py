@@ -1,0 +1,409 @@
+"""The command line: what it makes, what it refuses and how it ends."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx2
+import psutil
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.adapters.sql.engine import create_engine
+from app.adapters.sql.migrating import is_current
+from app.bootstrap import Container, build
+from app.cli import cli
+from app.config import load
+from app.domain.datasets import Dataset, DatasetState
+from app.domain.lease import Failure
+from app.domain.listening import Preparation, Repeats, Split
+from tests.values import statistics
+
+pytestmark = pytest.mark.usefixtures("logging_restored", "_at_home")
+
+PLAYS = "session_id,song_id,position\n1,a,0\n1,b,1\n1,c,2\n"
+SONGS = "song_id,title,artist,language\na,A,X,fr\nb,B,Y,fr\nc,C,Z,de\n"
+
+
+@pytest.fixture
+def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SEGUE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+@pytest.fixture
+def plays(tmp_path: Path) -> Path:
+    path = tmp_path / "plays.csv"
+    path.write_text(PLAYS)
+    return path
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    path = tmp_path / "songs.csv"
+    path.write_text(SONGS)
+    return path
+
+
+def segue(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+
+def refused(result: Result) -> str:
+    """What the user is told, once it is sure that it is no traceback and nothing was made."""
+    assert result.exit_code == 1, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    return result.stderr
+
+
+@contextmanager
+def container() -> Iterator[Container]:
+    built = build(load())
+    try:
+        yield built
+    finally:
+        built.stop()
+
+
+def datasets() -> list[Dataset]:
+    with container() as built:
+        return built.datasets.list(limit=10).rows
+
+
+# Help and usage
+
+
+@pytest.mark.parametrize("command", ["serve", "work", "migrate", "import", "demo"])
+def test_every_command_is_listed_and_explains_itself(command: str) -> None:
+    assert re.search(rf"\b{command}\b", segue("--help").stdout)
+    result = segue(command, "--help")
+    assert result.exit_code == 0
+    assert f"segue {command}" in result.stdout
+
+
+def test_a_command_that_does_not_exist_is_a_usage_error() -> None:
+    assert segue("perform").exit_code == 2
+
+
+def test_the_version_is_shown() -> None:
+    result = segue("--version")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("segue ")
+
+
+def test_help_is_quick_for_it_loads_no_heavy_module(environment: dict[str, str]) -> None:
+    program = [sys.executable, "-X", "importtime", "-m", "app.cli", "--help"]
+    result = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+    assert "numpy" not in result.stderr
+    assert "pydantic" not in result.stderr
+
+
+# Settings
+
+
+@pytest.mark.parametrize("command", [["serve"], ["work"], ["migrate"]])
+def test_wrong_settings_are_listed_by_name(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_LEASE_S", "soon")
+    monkeypatch.setenv("SEGUE_LEESE", "1")
+    told = refused(segue(*command))
+    assert "SEGUE_LEASE_S: " in told
+    assert "SEGUE_LEESE: is not a setting" in told
+
+
+def test_a_data_folder_that_cannot_be_made_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SEGUE_DATA_DIR", str(tmp_path / "file" / "data"))
+    assert str(tmp_path / "file") in refused(segue("migrate"))
+
+
+def test_a_database_file_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"\xff\xd8" * 4096)
+    monkeypatch.setenv("SEGUE_DATABASE_URL", f"sqlite:///{tmp_path / 'holiday.jpg'}")
+    assert "not a database" in refused(segue("serve", "--port", "0"))
+    assert "not a database" in refused(segue("migrate"))
+
+
+# migrate
+
+
+def test_migrating_brings_sqlite_up_to_date(tmp_path: Path) -> None:
+    assert segue("migrate").exit_code == 0
+    engine = create_engine(f"sqlite:///{tmp_path / 'data' / 'segue.db'}")
+    assert is_current(engine)
+    engine.dispose()
+    assert segue("migrate").exit_code == 0
+
+
+def test_migrating_brings_postgresql_up_to_date(empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_DATABASE_URL", empty_postgresql_url)
+    assert segue("migrate").exit_code == 0
+    engine = create_engine(empty_postgresql_url)
+    assert is_current(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["work"]])
+def test_an_unmigrated_postgresql_is_refused_with_what_to_do(
+    command: list[str], empty_postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEGUE_DATABASE_URL", empty_postgresql_url)
+    assert "run 'segue migrate' first" in refused(segue(*command))
+
+
+def test_a_database_that_is_away_is_reported_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_DATABASE_URL", "postgresql://segue:hunter2@127.0.0.1:9/segue")
+    told = refused(segue("migrate"))
+    assert "cannot be reached" in told
+    assert "hunter2" not in told
+
+
+# serve
+
+
+def test_a_port_in_use_is_named() -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        assert f"Port {port} of 127.0.0.1 is in use" in refused(segue("serve", "--port", str(port)))
+
+
+def test_an_address_that_is_not_ours_is_named() -> None:
+    assert "192.0.2.1" in refused(segue("serve", "--host", "192.0.2.1", "--port", "0"))
+
+
+def eventually(is_so: Callable[[], object], *, within_s: float = 30.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@contextmanager
+def running(*arguments: str, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], Path]]:
+    """A program of ours and the file that its standard error goes to; killed with its group if it is still there."""
+    log = Path("stderr.log")
+    with log.open("w", encoding="utf-8") as output:
+        program = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", *arguments],
+            env=environment,
+            stderr=output,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        yield program, log
+    finally:
+        if program.poll() is None:
+            os.killpg(program.pid, signal.SIGKILL)
+            program.wait()
+
+
+def url_of(program: subprocess.Popen[str], log: Path) -> str:
+    """Where the server answers, once it does."""
+
+    def address() -> str | None:
+        assert program.poll() is None, log.read_text()
+        found = re.search(r"listens on (http://\S+),", log.read_text())
+        return None if found is None else found[1]
+
+    eventually(address)
+    url = str(address())
+
+    def answers() -> bool:
+        assert program.poll() is None, log.read_text()
+        try:
+            return httpx2.get(f"{url}/health/live", timeout=2).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    eventually(answers)
+    return url
+
+
+def workers_of(program: subprocess.Popen[str]) -> list[psutil.Process]:
+    return [child for child in psutil.Process(program.pid).children() if child.cmdline()[-2:] == ["-m", "worker"]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_with_its_worker_starts_on_nothing_and_stops_clean(
+    environment: dict[str, str], number: signal.Signals
+) -> None:
+    with running("serve", "--with-worker", "--port", "0", environment=environment) as (program, log):
+        url_of(program, log)
+        eventually(lambda: len(workers_of(program)) == 1)
+        (worker,) = workers_of(program)
+        eventually(lambda: "is ready" in log.read_text())
+        program.send_signal(number)
+        assert program.wait(30) == 0, log.read_text()
+        assert not worker.is_running()
+        assert "Traceback" not in log.read_text()
+
+
+def test_a_killed_worker_is_replaced_while_the_server_answers(environment: dict[str, str]) -> None:
+    with running("serve", "--with-worker", "--port", "0", environment=environment) as (program, log):
+        url = url_of(program, log)
+        eventually(lambda: len(workers_of(program)) == 1)
+        (first,) = workers_of(program)
+        first.kill()
+        eventually(lambda: [worker for worker in workers_of(program) if worker.pid != first.pid])
+        assert httpx2.get(f"{url}/health/live").status_code == 200
+        program.terminate()
+        assert program.wait(30) == 0
+
+
+def test_several_server_processes_share_a_port_and_stop_together(environment: dict[str, str]) -> None:
+    with running("serve", "--processes", "2", "--port", "0", environment=environment) as (program, log):
+        url_of(program, log)
+        children = psutil.Process(program.pid).children(recursive=True)
+        assert len(children) >= 2
+        program.terminate()
+        assert program.wait(30) == 0
+        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_work_becomes_a_worker_that_stops_on_sigterm(environment: dict[str, str]) -> None:
+    with running("work", "--slots", "2", environment=environment) as (program, log):
+        eventually(lambda: "is ready" in log.read_text())
+        assert psutil.Process(program.pid).cmdline()[-2:] == ["-m", "worker"]
+        program.terminate()
+        assert program.wait(30) == 0, log.read_text()
+
+
+# import
+
+
+def test_importing_makes_a_dataset_and_prints_its_id(plays: Path, songs: Path) -> None:
+    result = segue(
+        "import", "--plays", plays, "--songs", songs, "--name", " spring ", "--segment-by", "language",
+        "--min-length", "4", "--max-length", "50", "--sample-fraction", "0.5", "--sample-by", "user",
+        "--seed", "7", "--query-in-training", "--repeats", "miss", "--test-fraction", "0.5",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    (dataset,) = datasets()
+    assert result.stdout == f"{dataset.id}\n"
+    assert dataset.state is DatasetState.QUEUED
+    assert dataset.spec.name == "spring"
+    assert dataset.spec.segment_by == "language"
+    assert dataset.spec.preparation == Preparation(
+        min_length=4, max_length=50, sample_fraction=0.5, sample_by="user", seed=7
+    )
+    assert dataset.spec.split == Split(query_in_training=True, repeats=Repeats.MISS, test_fraction=0.5)
+    with container() as built:
+        assert built.datasets.path(dataset.spec.plays).read_text() == PLAYS
+        assert dataset.spec.songs is not None
+        assert built.datasets.path(dataset.spec.songs).read_text() == SONGS
+
+
+def test_the_imports_defaults_are_the_datasets_own(plays: Path) -> None:
+    assert segue("import", "--plays", plays, "--name", "spring").exit_code == 0
+    (dataset,) = datasets()
+    assert dataset.spec.preparation == Preparation()
+    assert dataset.spec.split == Split()
+    assert dataset.spec.songs is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["--plays", "absent.csv"], "absent.csv"),
+        (["--plays", "."], "directory"),
+        (["--songs", "absent.csv"], "absent.csv"),
+        (["--segment-by", "language"], "--songs"),
+        (["--name", "  "], "characters"),
+        (["--name", "x" * 201], "characters"),
+        (["--repeats", "often"], "often"),
+        (["--min-length", "three"], "integer"),
+    ],
+)
+def test_a_wrong_import_is_a_usage_error_and_stores_nothing(
+    changes: list[str], said: str, plays: Path, tmp_path: Path
+) -> None:
+    result = segue("import", "--plays", plays, "--name", "spring", *changes)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--min-length", "1"), ("--sample-fraction", "0"), ("--test-fraction", "1")]
+)
+def test_a_preparation_that_cannot_be_is_refused_before_anything_is_stored(
+    option: str, value: str, plays: Path, tmp_path: Path
+) -> None:
+    told = refused(segue("import", "--plays", plays, "--name", "spring", option, value))
+    assert option.removeprefix("--").replace("-", "_") in told
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_file_that_is_no_table_is_refused_by_name_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "photo.csv").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(1000))
+    assert "photo.csv: " in refused(segue("import", "--plays", "photo.csv", "--name", "spring"))
+    assert datasets() == []
+    assert [path for path in (tmp_path / "data" / "uploads").glob("*") if path.is_file()] == []
+
+
+def test_a_file_over_the_limit_is_refused_with_the_setting(plays: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_MAX_UPLOAD_BYTES", "10")
+    assert "SEGUE_MAX_UPLOAD_BYTES" in refused(segue("import", "--plays", plays, "--name", "spring"))
+
+
+@contextmanager
+def worker_that(ends: Callable[[Container], None]) -> Iterator[None]:
+    """Somebody who takes the dataset when it comes and ends it so."""
+
+    def claim() -> None:
+        with container() as built:
+            eventually(lambda: built.datasets.list(limit=1).rows)
+            ends(built)
+
+    assert segue("migrate").exit_code == 0
+    thread = threading.Thread(target=claim)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def completes(built: Container) -> None:
+    work = built.datasets.claim("worker")
+    assert work is not None
+    time.sleep(0.5)
+    with built.store.stage() as staged:
+        (staged / "plays.npy").write_bytes(b"plays")
+        built.datasets.complete(work.claim, staged=staged, statistics=statistics(), fingerprint="f" * 64)
+
+
+def fails(built: Container) -> None:
+    work = built.datasets.claim("worker")
+    assert work is not None
+    built.datasets.fail(work.claim, Failure(code="invalid_source", reason="It holds no sessions."), is_final=True)
+
+
+def test_waiting_ends_when_the_dataset_is_ready(plays: Path) -> None:
+    with worker_that(completes):
+        result = segue("import", "--plays", plays, "--name", "spring", "--wait")
+    assert result.exit_code == 0, result.stderr
+    assert "Ready: " in result.stderr
+    (dataset,) = datasets()
+    assert result.stdout == f"{dataset.id}\n"
+
+
+def test_waiting_ends_with_the_reason_when_preparation_fails(plays: Path) -> None:
+    with worker_that(fails):
+        result = segue("import", "--plays", plays, "--name", "spring", "--wait")
+    assert result.exit_code == 1
+    assert "It holds no sessions." in result.stderr
