@@ -1,0 +1,87 @@
+"""Aliases: which model is live under a name."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+
+from app.api.bodies import StrictRoute
+from app.api.dependencies import AliasPath, FromServices, MatchHeader, Services, generation_wanted
+from app.api.problems import problems
+from app.api.schemas.base import PageView
+from app.api.schemas.models import AliasMoveView, AliasView, AssignmentBody, HistoryParameters
+from app.domain.models import Alias
+
+router = APIRouter(prefix="/v1/aliases", tags=["aliases"], route_class=StrictRoute)
+
+ETAG: dict[str, Any] = {
+    "headers": {"ETag": {"description": "The generation.", "required": True, "schema": {"type": "string"}}}
+}
+
+
+@router.get("", summary="List the aliases", response_model=PageView[AliasView])
+def list_aliases(services: FromServices) -> PageView[AliasView]:
+    """Every alias by name, all on one page."""
+    return PageView(items=[AliasView.of(alias) for alias in services.models.aliases()], next_cursor=None)
+
+
+@router.get("/{alias}", summary="See an alias", response_model=AliasView, responses={**problems(404), 200: ETAG})
+def get_alias(alias: AliasPath, services: FromServices, response: Response) -> AliasView:
+    """The model it points to, and how often it has moved."""
+    return _tagged(services.models.alias(alias), response)
+
+
+@router.put(
+    "/{alias}",
+    summary="Point an alias at a model",
+    response_model=AliasView,
+    responses={**problems(409, 412, 413, 415, 507), 200: ETAG},
+)
+def assign_alias(
+    alias: AliasPath,
+    body: AssignmentBody,
+    services: FromServices,
+    response: Response,
+    if_match: MatchHeader = None,
+) -> AliasView:
+    """Make a model that is ready live under the alias; servers follow within seconds and fail no request."""
+    wanted = generation_wanted(if_match)
+    return _moved(services.models.assign(alias, model_id=body.model_id, if_match=wanted), services, response)
+
+
+@router.post(
+    "/{alias}/rollback",
+    summary="Roll an alias back",
+    response_model=AliasView,
+    responses={**problems(404, 409, 412, 507), 200: ETAG},
+)
+def roll_back_alias(
+    alias: AliasPath, services: FromServices, response: Response, if_match: MatchHeader = None
+) -> AliasView:
+    """Make the model before the present one live again."""
+    wanted = generation_wanted(if_match)
+    return _moved(services.models.rollback(alias, if_match=wanted), services, response)
+
+
+@router.get(
+    "/{alias}/history",
+    summary="List an alias's moves",
+    response_model=PageView[AliasMoveView],
+    responses=problems(404),
+)
+def list_moves(
+    alias: AliasPath, page: Annotated[HistoryParameters, Query()], services: FromServices
+) -> PageView[AliasMoveView]:
+    """Every move, the last first; none is ever changed or removed."""
+    before = None if page.cursor is None else int(page.cursor)
+    found = services.models.history(alias, limit=page.limit, before=before)
+    return PageView(items=[AliasMoveView.of(move) for move in found.rows], next_cursor=found.next_cursor)
+
+
+def _moved(alias: Alias, services: Services, response: Response) -> AliasView:
+    services.poke()  # this server need not wait for its next look
+    return _tagged(alias, response)
+
+
+def _tagged(alias: Alias, response: Response) -> AliasView:
+    response.headers["ETag"] = f'"{alias.generation}"'
+    return AliasView.of(alias)

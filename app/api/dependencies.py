@@ -1,0 +1,144 @@
+"""What the routers share: the services, idempotency keys, preconditions, and answers to what was created."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated, Any, TypeVar
+
+import orjson
+from fastapi import Depends, Header, Path, Request, Response
+
+from app.api.problems import Refused
+from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
+from app.domain.serving import ServingStatus
+from app.services.datasets import DatasetService
+from app.services.idempotency import Idempotency, Replay
+from app.services.models import ModelService
+from app.services.serving import ServingService
+from app.services.studies import StudyService
+
+T = TypeVar("T")
+
+ENTITY_TAG = re.compile(r'"([1-9][0-9]{0,8})"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """What the routers reach the core through. `poke` has this server look at the aliases now."""
+
+    datasets: DatasetService
+    studies: StudyService
+    models: ModelService
+    serving: ServingService
+    status: Callable[[], ServingStatus]
+    poke: Callable[[], None]
+    max_upload_bytes: int
+    max_body_bytes: int
+
+
+async def services_of(request: Request) -> Services:
+    """The app's services; async, for otherwise it would be run in a thread of its own."""
+    services: Services = request.app.state.services
+    return services
+
+
+FromServices = Annotated[Services, Depends(services_of)]
+
+DatasetPath = Annotated[ResourceId, Path(description="The dataset's id.")]
+StudyPath = Annotated[ResourceId, Path(description="The study's id.")]
+TrialPath = Annotated[ResourceId, Path(description="The trial's id.")]
+ModelPath = Annotated[ResourceId, Path(description="The model's id.")]
+UploadPath = Annotated[ResourceId, Path(description="The upload's id.")]
+AliasPath = Annotated[AliasName, Path(description="The alias.")]
+SongPath = Annotated[PathIdentifier, Path(description="The song's id, percent-encoded.")]
+UserPath = Annotated[PathIdentifier, Path(description="The user's id, percent-encoded.")]
+
+
+# Idempotency
+
+
+@dataclass(frozen=True, slots=True)
+class RequestKey:
+    """A client's key and a hash of the whole request it came with."""
+
+    key: str
+    request_sha256: str
+
+    def once(self, view: Callable[[T], View]) -> Idempotency[T]:
+        """The service's value, given how the answer is shown."""
+        return Idempotency(self.key, self.request_sha256, lambda value: view(value).model_dump(mode="json"))
+
+
+KeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[\x20-\x7e]{1,255}$",
+        description="The same key gives the same answer; it may be sent again when no answer came.",
+    ),
+]
+
+
+async def request_key(request: Request, idempotency_key: KeyHeader = None) -> RequestKey | None:
+    """The key of a request with a JSON body or none, None without one."""
+    if idempotency_key is None:
+        return None
+    says = await request.json() if await request.body() else None
+    body = json.dumps(says, sort_keys=True, separators=(",", ":"))
+    return RequestKey(idempotency_key, request_sha256(request, body))
+
+
+def request_sha256(request: Request, body: str) -> str:
+    """A hash of method, path and canonical body, in hexadecimal."""
+    parts = (request.method, request.scope["path"], body)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+FromKey = Annotated[RequestKey | None, Depends(request_key)]
+
+
+def answered(found: T | Replay, view: Callable[[T], View], *, status: HTTPStatus, collection: str) -> Response:
+    """What was created, or the answer of the first time, with its place."""
+    answer: dict[str, Any] = found.answer if isinstance(found, Replay) else view(found).model_dump(mode="json")
+    return Response(
+        orjson.dumps(answer),
+        status,
+        headers={"Location": f"{collection}/{answer['id']}"},
+        media_type="application/json",
+    )
+
+
+LOCATION: dict[str, Any] = {
+    "headers": {"Location": {"description": "Where it is.", "required": True, "schema": {"type": "string"}}}
+}
+
+
+# Preconditions
+
+
+MatchHeader = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description='The generation that the alias must be at, such as `"3"`, or `*` for any.',
+        max_length=64,
+    ),
+]
+
+
+def generation_wanted(if_match: str | None) -> int | None:
+    """The generation that `If-Match` names; None for no condition. Raises: Refused."""
+    if if_match is None or if_match.strip() == "*":
+        return None
+    found = ENTITY_TAG.fullmatch(if_match.strip())
+    if found is None:
+        raise Refused(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            code="invalid_request",
+            detail='If-Match must be one ETag of the alias, such as "3", or *.',
+            pointer="If-Match",
+        )
+    return int(found[1])

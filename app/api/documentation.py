@@ -1,0 +1,58 @@
+"""The description of the API, /openapi.json."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api.problems import MEDIA_TYPE
+
+DESCRIPTION = """\
+From raw plays to a tuned, promoted, served model: send plays, prepare a dataset, run a study, promote its best trial,
+and ask for neighbours and recommendations.
+
+Work that takes long answers 202 with a `Location` to look at. Lists take `limit` and `cursor` and answer
+`{items, next_cursor}`. Every error is a problem (RFC 9457) with a stable `code`. A POST that creates something takes an
+`Idempotency-Key` and may then be repeated safely.
+"""
+
+TAGS = [
+    {"name": "uploads", "description": "Files of plays and songs."},
+    {"name": "datasets", "description": "Plays, prepared and frozen."},
+    {"name": "studies", "description": "Searches for the best hyperparameters."},
+    {"name": "trials", "description": "Points of a search, trained and measured."},
+    {"name": "models", "description": "Files that serve."},
+    {"name": "aliases", "description": "Which model is live."},
+    {"name": "songs", "description": "Neighbours, and songs by name."},
+    {"name": "recommendations", "description": "Songs for users."},
+    {"name": "plays", "description": "What users hear."},
+    {"name": "health", "description": "How the server is."},
+]
+
+
+def describe(app: FastAPI) -> None:
+    """Have the app describe its problems as what they are."""
+
+    def description() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _with_problems(
+                get_openapi(
+                    title=app.title,
+                    version=app.version,
+                    description=DESCRIPTION,
+                    routes=app.routes,
+                    tags=TAGS,
+                )
+            )
+        return app.openapi_schema
+
+    app.openapi = description  # type: ignore[method-assign]  # the way that FastAPI documents
+
+
+def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for status, response in operation["responses"].items():
+                if int(status) >= 400:
+                    response["content"] = {MEDIA_TYPE: response["content"].pop("application/json")}
+    return schema

@@ -1,0 +1,93 @@
+"""Health as load balancers and operators see it."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from app.api.schemas.base import View
+from app.api.schemas.models import MODEL_ID
+from app.domain.serving import AliasStatus, ServingStatus
+
+
+class LiveView(View):
+    """The server answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "live"}]})
+
+    status: Literal["live"] = "live"
+
+
+class ServedAliasView(View):
+    """How far this server has followed an alias."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    alias: str
+    wanted_model_id: str
+    wanted_generation: int
+    live_model_id: str | None
+    live_generation: int | None
+    loaded_at: datetime | None
+    error: str | None = Field(description="Why what is wanted is not what is live.")
+
+    @classmethod
+    def of(cls, status: AliasStatus) -> "ServedAliasView":
+        """The view of a status."""
+        return cls(
+            alias=status.alias,
+            wanted_model_id=status.wanted_model_id,
+            wanted_generation=status.wanted_generation,
+            live_model_id=status.live_model_id,
+            live_generation=status.live_generation,
+            loaded_at=status.loaded_at,
+            error=status.error,
+        )
+
+
+class ReadyView(View):
+    """Whether the server should get requests, and how its parts are."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "is_ready": True,
+                    "database": "reachable",
+                    "database_error": None,
+                    "looked_at": "2026-01-01T12:00:00Z",
+                    "aliases": [
+                        {
+                            "alias": "production",
+                            "wanted_model_id": MODEL_ID,
+                            "wanted_generation": 3,
+                            "live_model_id": MODEL_ID,
+                            "live_generation": 3,
+                            "loaded_at": "2026-01-01T11:59:58Z",
+                            "error": None,
+                        }
+                    ],
+                }
+            ]
+        }
+    )
+
+    is_ready: bool
+    database: Literal["reachable", "unreachable", "unknown"] = Field(
+        description="As of the last look; loaded models serve without it."
+    )
+    database_error: str | None
+    looked_at: datetime | None = Field(description="When the aliases were last read.")
+    aliases: list[ServedAliasView]
+
+    @classmethod
+    def of(cls, status: ServingStatus) -> "ReadyView":
+        """The view of a status."""
+        known: Literal["reachable", "unknown"] = "unknown" if status.looked_at is None else "reachable"
+        return cls(
+            is_ready=status.is_ready,
+            database=known if status.lookup_error is None else "unreachable",
+            database_error=status.lookup_error,
+            looked_at=status.looked_at,
+            aliases=[ServedAliasView.of(alias) for alias in status.aliases],
+        )

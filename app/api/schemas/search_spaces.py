@@ -1,0 +1,133 @@
+"""Search spaces: for each hyperparameter a range, choices, or a fixed value."""
+
+from typing import Annotated, Literal, cast
+
+from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
+
+from app.api.schemas.base import Body
+from app.domain.tuning.search_space import (
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    SearchSpace,
+    Value,
+)
+
+ParameterName = Literal[
+    "vector_size", "window", "negative", "alpha", "epochs", "sg", "ns_exponent", "sample", "scoring"
+]
+
+ValueBody = int | float | Annotated[str, StringConstraints(max_length=32)]
+
+
+class FloatRange(Body):
+    """A real number between bounds, both included."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"type": "float", "low": 0.001, "high": 0.1, "scale": "log"}]}
+    )
+
+    type: Literal["float"]
+    low: float
+    high: float
+    scale: Literal["linear", "log"] = "linear"
+
+    def parameter(self, name: str) -> Parameter:
+        """The domain's value. Raises: InvalidRequest."""
+        return FloatParameter(name=name, low=self.low, high=self.high, scale=self.scale)
+
+
+class IntRange(Body):
+    """A whole number between bounds, both included."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "int", "low": 10, "high": 200}]})
+
+    type: Literal["int"]
+    low: int
+    high: int
+    scale: Literal["linear", "log"] = "linear"
+
+    def parameter(self, name: str) -> Parameter:
+        """The domain's value. Raises: InvalidRequest."""
+        return IntParameter(name=name, low=self.low, high=self.high, scale=self.scale)
+
+
+class Choices(Body):
+    """One of several values that have no order."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"type": "categorical", "choices": ["input", "output"]}]})
+
+    type: Literal["categorical"]
+    choices: list[ValueBody] = Field(min_length=2, max_length=64)
+
+    def parameter(self, name: str) -> Parameter:
+        """The domain's value. Raises: InvalidRequest."""
+        return CategoricalParameter(name=name, choices=tuple(self.choices))
+
+
+class FixedValue(Body):
+    """A value that is not tuned."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"value": 1}]})
+
+    value: ValueBody
+
+    def parameter(self, name: str) -> Value:
+        """The domain's value."""
+        return self.value
+
+
+def _kind(value: object) -> str | None:
+    """Which of the four a value is; None when it says neither a type nor a value."""
+    if isinstance(value, FloatRange | IntRange | Choices):
+        return value.type
+    if isinstance(value, FixedValue):
+        return "fixed"
+    if not isinstance(value, dict):
+        return None
+    kind = value.get("type")
+    if isinstance(kind, str):
+        return kind
+    return "fixed" if "value" in value else None
+
+
+ParameterBody = Annotated[
+    Annotated[FloatRange, Tag("float")]
+    | Annotated[IntRange, Tag("int")]
+    | Annotated[Choices, Tag("categorical")]
+    | Annotated[FixedValue, Tag("fixed")],
+    Discriminator(
+        _kind,
+        custom_error_type="no_parameter",
+        custom_error_message=(
+            "Input should be an object with the type float, int or categorical, or with a fixed value"
+        ),
+    ),
+]
+
+SearchSpaceBody = dict[ParameterName, ParameterBody]
+
+
+def overrides(space: SearchSpaceBody) -> dict[str, Parameter | Value]:
+    """What replaces a preset's parameters. Raises: InvalidRequest."""
+    return {name: body.parameter(name) for name, body in space.items()}
+
+
+def search_space_view(space: SearchSpace) -> SearchSpaceBody:
+    """A whole space as a client would write it."""
+    shown: dict[str, FloatRange | IntRange | Choices | FixedValue] = {}
+    for parameter in space.parameters:
+        match parameter:
+            case FloatParameter():
+                shown[parameter.name] = FloatRange(
+                    type="float", low=parameter.low, high=parameter.high, scale=parameter.scale
+                )
+            case IntParameter():
+                shown[parameter.name] = IntRange(
+                    type="int", low=parameter.low, high=parameter.high, scale=parameter.scale
+                )
+            case CategoricalParameter():
+                shown[parameter.name] = Choices(type="categorical", choices=list(parameter.choices))
+    shown |= {name: FixedValue(value=value) for name, value in space.fixed.items()}
+    return cast("SearchSpaceBody", shown)  # the domain has checked the names

@@ -1,0 +1,266 @@
+"""Studies: what a client asks for and what it is told."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from app.api.schemas.base import LATEST_SEED, Body, FailureView, Name, ResourceId, View
+from app.api.schemas.datasets import DATASET_ID
+from app.api.schemas.search_spaces import SearchSpaceBody, overrides, search_space_view
+from app.api.schemas.trials import STUDY_ID, TRIAL_ID, TrialSummaryView
+from app.domain.errors import InvalidRequest
+from app.domain.tuning.search_space import preset
+from app.domain.tuning.study import Objective, Study, StudySpec, StudyState
+from app.domain.tuning.trial import TrialState
+from app.services.studies import StudyView as StudyFacts
+
+
+class ObjectiveBody(Body):
+    """`hr_weight` * HR@k + (1 - `hr_weight`) * NDCG@k, maximised on the validation pairs."""
+
+    k: int = Field(default=10, ge=1, le=100)
+    hr_weight: float = Field(default=0.5, ge=0, le=1)
+
+
+class StudyBody(Body):
+    """A study to run. Every default is the article's."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"dataset_id": DATASET_ID},
+                {
+                    "name": "spring, longer",
+                    "dataset_id": DATASET_ID,
+                    "preset": "extended",
+                    "search_space": {
+                        "alpha": {"type": "float", "low": 0.001, "high": 0.1, "scale": "log"},
+                        "sg": {"value": 1},
+                    },
+                    "n_iterations": 40,
+                    "parallelism": 2,
+                },
+            ]
+        }
+    )
+
+    dataset_id: ResourceId
+    name: Name | None = Field(default=None, description="By default the preset and the algorithm.")
+    preset: Literal["article", "extended"] = "article"
+    search_space: SearchSpaceBody = Field(
+        default_factory=dict, description="What differs from the preset, by hyperparameter."
+    )
+    objective: ObjectiveBody = ObjectiveBody()
+    algorithm: Literal["bayesian", "random"] = "bayesian"
+    acquisition: Literal["ei", "ucb", "poi"] = "ei"
+    n_initial: int = Field(default=5, ge=1, le=1_000, description="Trials at random before the first suggestion.")
+    n_iterations: int = Field(default=19, ge=0, le=1_000, description="Trials suggested after them.")
+    epochs: int = Field(
+        default=3, ge=1, le=1_000, description="Epochs of every trial; the extended preset tunes them unless given."
+    )
+    seed: int = Field(default=0, ge=0, le=LATEST_SEED)
+    parallelism: int = Field(default=1, ge=1, le=64, description="Most trials at once.")
+    threads: int = Field(default=1, ge=1, le=64, description="Threads per trial; only with one are trials repeatable.")
+    trial_timeout_s: float | None = Field(default=None, ge=1, le=30 * 86_400)
+    max_attempts: int = Field(default=3, ge=1, le=10, description="How often a trial is begun before it has failed.")
+    baselines: bool = Field(default=True, description="Measure gensim's defaults and the plain baselines too.")
+
+    def spec(self) -> StudySpec:
+        """The domain's value. Raises: InvalidRequest."""
+        changed = overrides(self.search_space)
+        if "epochs" in self.model_fields_set:
+            if "epochs" in changed:
+                raise InvalidRequest("epochs is given in search_space too.", pointer="/epochs")
+            changed["epochs"] = self.epochs
+        return StudySpec(
+            name=f"{self.preset}, {self.algorithm}" if self.name is None else self.name,
+            dataset_id=self.dataset_id,
+            space=preset(self.preset, epochs=self.epochs, overrides=changed),
+            preset=self.preset,
+            objective=Objective(k=self.objective.k, hr_weight=self.objective.hr_weight),
+            algorithm=self.algorithm,
+            acquisition=self.acquisition,
+            n_initial=self.n_initial,
+            n_iterations=self.n_iterations,
+            seed=self.seed,
+            parallelism=self.parallelism,
+            threads=self.threads,
+            trial_timeout_s=self.trial_timeout_s,
+            max_attempts=self.max_attempts,
+            baselines=self.baselines,
+        )
+
+
+class StudySpecView(View):
+    """What was asked for, the preset's parameters filled in."""
+
+    preset: Literal["article", "extended"]
+    search_space: SearchSpaceBody
+    objective: ObjectiveBody
+    algorithm: Literal["bayesian", "random"]
+    acquisition: Literal["ei", "ucb", "poi"]
+    n_initial: int
+    n_iterations: int
+    seed: int
+    parallelism: int
+    threads: int
+    trial_timeout_s: float | None
+    max_attempts: int
+    baselines: bool
+
+    @classmethod
+    def of(cls, spec: StudySpec) -> "StudySpecView":
+        """The view of a specification."""
+        return cls(
+            preset=spec.preset,
+            search_space=search_space_view(spec.space),
+            objective=ObjectiveBody(k=spec.objective.k, hr_weight=spec.objective.hr_weight),
+            algorithm=spec.algorithm,
+            acquisition=spec.acquisition,
+            n_initial=spec.n_initial,
+            n_iterations=spec.n_iterations,
+            seed=spec.seed,
+            parallelism=spec.parallelism,
+            threads=spec.threads,
+            trial_timeout_s=spec.trial_timeout_s,
+            max_attempts=spec.max_attempts,
+            baselines=spec.baselines,
+        )
+
+
+EXAMPLE_STUDY: JsonDict = {
+    "id": STUDY_ID,
+    "name": "article, bayesian",
+    "dataset_id": DATASET_ID,
+    "state": "running",
+    "spec": {
+        "preset": "article",
+        "search_space": {
+            "vector_size": {"type": "int", "low": 10, "high": 200, "scale": "linear"},
+            "window": {"type": "int", "low": 1, "high": 40, "scale": "linear"},
+            "negative": {"type": "int", "low": 1, "high": 40, "scale": "linear"},
+            "alpha": {"type": "float", "low": 0.001, "high": 0.1, "scale": "log"},
+            "epochs": {"value": 3},
+            "sg": {"value": 1},
+            "ns_exponent": {"value": 0.75},
+            "sample": {"value": 0.001},
+            "scoring": {"value": "input"},
+        },
+        "objective": {"k": 10, "hr_weight": 0.5},
+        "algorithm": "bayesian",
+        "acquisition": "ei",
+        "n_initial": 5,
+        "n_iterations": 19,
+        "seed": 0,
+        "parallelism": 1,
+        "threads": 1,
+        "trial_timeout_s": None,
+        "max_attempts": 3,
+        "baselines": True,
+    },
+    "best_trial_id": TRIAL_ID,
+    "failure": None,
+    "created_at": "2026-01-01T12:00:00Z",
+    "started_at": "2026-01-01T12:00:01Z",
+    "finished_at": None,
+}
+
+
+class StudySummaryView(View):
+    """A study without its trials."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_STUDY]})
+
+    id: str
+    name: str
+    dataset_id: str
+    state: StudyState
+    spec: StudySpecView
+    best_trial_id: str | None
+    failure: FailureView | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, study: Study) -> "StudySummaryView":
+        """The view of a study."""
+        return cls.model_validate(_fields(study))
+
+
+class StudyProgressView(View):
+    """How far a study is: trials of every role that have ended, of those planned."""
+
+    fraction: float = Field(ge=0, le=1)
+    n_ended: int
+    n_trials: int
+
+
+class StudyView(StudySummaryView):
+    """A study at a glance: its best trial beside the baselines."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **EXAMPLE_STUDY,
+                    "best_trial_id": None,
+                    "progress": {"fraction": 0.18, "n_ended": 5, "n_trials": 30},
+                    "counts": {
+                        "waiting": 0,
+                        "running": 1,
+                        "completed": 0,
+                        "failed": 0,
+                        "infeasible": 0,
+                        "cancelled": 0,
+                    },
+                    "best": None,
+                    "baselines": [],
+                    "confirmation": None,
+                    "running": [],
+                    "eta_s": None,
+                }
+            ]
+        }
+    )
+
+    progress: StudyProgressView
+    counts: dict[TrialState, int] = Field(description="Trials of the search by state.")
+    best: TrialSummaryView | None = Field(description="The best trial of the search so far.")
+    baselines: list[TrialSummaryView]
+    confirmation: TrialSummaryView | None = Field(description="The winner, measured on the test pairs.")
+    running: list[TrialSummaryView]
+    eta_s: float | None = Field(description="Seconds to go; null until a trial of the search has ended.")
+
+    @classmethod
+    def of_facts(cls, facts: StudyFacts) -> "StudyView":
+        """The view of a study and its trials."""
+        return cls.model_validate(
+            {
+                **_fields(facts.study),
+                "progress": StudyProgressView(fraction=facts.fraction, n_ended=facts.n_ended, n_trials=facts.n_trials),
+                "counts": facts.counts,
+                "best": None if facts.best is None else TrialSummaryView.of(facts.best),
+                "baselines": [TrialSummaryView.of(trial) for trial in facts.baselines],
+                "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation),
+                "running": [TrialSummaryView.of(trial) for trial in facts.running],
+                "eta_s": facts.eta_s,
+            }
+        )
+
+
+def _fields(study: Study) -> dict[str, object]:
+    return {
+        "id": study.id,
+        "name": study.spec.name,
+        "dataset_id": study.spec.dataset_id,
+        "state": study.state,
+        "spec": StudySpecView.of(study.spec),
+        "best_trial_id": study.best_trial_id,
+        "failure": FailureView.of(study.failure),
+        "created_at": study.created_at,
+        "started_at": study.started_at,
+        "finished_at": study.finished_at,
+    }

@@ -1,0 +1,163 @@
+"""Trials as clients see them."""
+
+from datetime import datetime
+
+from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
+
+from app.api.schemas.base import FailureView, PageParameters, ProgressView, View
+from app.api.schemas.measurements import EpochView, MeasurementView, example_measurement, example_scores
+from app.domain.embedding import Scoring
+from app.domain.training import TrainingParameters
+from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
+
+STUDY_ID = "std_0197f3a2417b7b0e8f4dd5b1c6a2e390"
+TRIAL_ID = "trl_0197f3a24fd87aa3a0c7e1f95b3d8c21"
+
+EXAMPLE_PARAMETERS: JsonDict = {
+    "vector_size": 96,
+    "window": 3,
+    "negative": 20,
+    "alpha": 0.062,
+    "epochs": 3,
+    "sg": 1,
+    "ns_exponent": 0.75,
+    "sample": 0.001,
+    "scoring": "input",
+}
+
+
+class TrialParameters(PageParameters):
+    """Which trials."""
+
+    role: TrialRole | None = Field(default=None, description="Only those of this role.")
+
+
+class TrainingParametersView(View):
+    """The hyperparameters of Word2Vec, by gensim's names."""
+
+    vector_size: int
+    window: int
+    negative: int
+    alpha: float
+    epochs: int
+    sg: int
+    ns_exponent: float
+    sample: float
+    scoring: Scoring
+
+    @classmethod
+    def of(cls, parameters: TrainingParameters) -> "TrainingParametersView":
+        """The view of hyperparameters."""
+        return cls(
+            vector_size=parameters.vector_size,
+            window=parameters.window,
+            negative=parameters.negative,
+            alpha=parameters.alpha,
+            epochs=parameters.epochs,
+            sg=parameters.sg,
+            ns_exponent=parameters.ns_exponent,
+            sample=parameters.sample,
+            scoring=parameters.scoring,
+        )
+
+
+def _example_trial() -> JsonDict:
+    return {
+        "id": TRIAL_ID,
+        "study_id": STUDY_ID,
+        "role": "search",
+        "number": 4,
+        "name": "trial 4",
+        "method": "word2vec",
+        "parameters": EXAMPLE_PARAMETERS,
+        "state": "completed",
+        "attempt": 1,
+        "progress": {"phase": "done", "fraction": 1.0, "epoch": 3},
+        "objective": 0.25,
+        "validation": example_measurement(0.25),
+        "test": None,
+        "times_s": {"train": 5.1, "evaluate": 0.4},
+        "failure": None,
+        "has_vectors": True,
+        "source_trial_id": None,
+        "created_at": "2026-01-01T12:00:00Z",
+        "started_at": "2026-01-01T12:00:01Z",
+        "finished_at": "2026-01-01T12:00:07Z",
+    }
+
+
+class TrialSummaryView(View):
+    """A trial without its epochs."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_example_trial()]})
+
+    id: str
+    study_id: str
+    role: TrialRole
+    number: int = Field(description="Its place among the trials of its role, from 0.")
+    name: str
+    method: Method
+    parameters: TrainingParametersView | None = Field(description="Null for a plain baseline.")
+    state: TrialState
+    attempt: int = Field(description="How often a worker has begun it.")
+    progress: ProgressView | None
+    objective: float | None = Field(description="The value maximised, on the validation pairs.")
+    validation: MeasurementView | None
+    test: MeasurementView | None = Field(description="Only of baselines and of the winner's confirmation.")
+    times_s: dict[str, float] = Field(description="Seconds by phase.")
+    failure: FailureView | None
+    has_vectors: bool = Field(description="Whether its embeddings are kept.")
+    source_trial_id: str | None = Field(description="The trial whose embeddings a confirmation measures.")
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @classmethod
+    def of(cls, trial: Trial) -> "TrialSummaryView":
+        """The view of a trial."""
+        return cls.model_validate(_fields(trial))
+
+
+class TrialView(TrialSummaryView):
+    """A trial with its scores after each epoch."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{**_example_trial(), "epochs": [{"epoch": 1, "train_s": 1.7, "scores": example_scores(0.11)}]}]
+        }
+    )
+
+    epochs: list[EpochView]
+
+    @classmethod
+    def of(cls, trial: Trial) -> "TrialView":
+        """The view of a trial."""
+        epochs = () if trial.outcome is None else trial.outcome.epochs
+        return cls.model_validate({**_fields(trial), "epochs": [EpochView.of(epoch) for epoch in epochs]})
+
+
+def _fields(trial: Trial) -> dict[str, object]:
+    outcome = trial.outcome
+    return {
+        "id": trial.id,
+        "study_id": trial.study_id,
+        "role": trial.role,
+        "number": trial.number,
+        "name": trial.name,
+        "method": trial.method,
+        "parameters": None if trial.parameters is None else TrainingParametersView.of(trial.parameters),
+        "state": trial.state,
+        "attempt": trial.attempt,
+        "progress": ProgressView.of(trial.progress),
+        "objective": trial.objective,
+        "validation": None if outcome is None else MeasurementView.of(outcome.validation),
+        "test": None if outcome is None else MeasurementView.of(outcome.test),
+        "times_s": {} if outcome is None else outcome.times_s,
+        "failure": FailureView.of(trial.failure),
+        "has_vectors": trial.has_vectors,
+        "source_trial_id": trial.source_trial_id,
+        "created_at": trial.created_at,
+        "started_at": trial.started_at,
+        "finished_at": trial.finished_at,
+    }

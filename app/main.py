@@ -1,0 +1,105 @@
+"""The HTTP server: the app, from what the composition root built."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+
+import anyio
+import anyio.to_thread
+from fastapi import FastAPI, Response
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from app.api import (
+    aliases,
+    datasets,
+    health,
+    models,
+    plays,
+    recommendations,
+    songs,
+    studies,
+    trials,
+    uploads,
+)
+from app.api.dependencies import Services
+from app.api.documentation import describe
+from app.api.observing import Figures, Observed
+from app.api.problems import problems, tell_problems
+from app.bootstrap import Container, build
+from app.config import load
+from app.log import configure
+
+
+def app_from_environment() -> FastAPI:
+    """The app that the environment describes, for `uvicorn --factory`. Raises: InvalidSettings."""
+    settings = load()
+    configure(level=settings.log_level, log_format=settings.log_format)
+    return create_app(build(settings))
+
+
+def create_app(container: Container) -> FastAPI:
+    """The app on these services; it begins to follow the aliases when it starts."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        container.start()
+        try:
+            yield
+        finally:
+            await anyio.to_thread.run_sync(container.stop)
+
+    app = FastAPI(
+        title="Segue",
+        version=_version(),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # they load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.services = services_of(container)
+    app.state.upload_threads = anyio.CapacityLimiter(uploads.MOST_AT_ONCE)
+    for subject in (songs, recommendations, plays, uploads, datasets, studies, trials, models, aliases, health):
+        app.include_router(subject.router, responses=problems(422, 500, 503))
+    tell_problems(app)
+    describe(app)
+    _add_metrics(app)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("segue")
+    except PackageNotFoundError:  # run from the sources
+        return "0"
+
+
+def services_of(container: Container) -> Services:
+    """What the routers need of the container."""
+    return Services(
+        datasets=container.datasets,
+        studies=container.studies,
+        models=container.models,
+        serving=container.serving,
+        status=container.live.status,
+        poke=container.live.poke,
+        max_upload_bytes=container.settings.max_upload_bytes,
+        max_body_bytes=container.settings.max_body_bytes,
+    )
+
+
+def _add_metrics(app: FastAPI) -> None:
+    registry = CollectorRegistry()  # of this app alone: tests make many
+    for collector in (ProcessCollector, PlatformCollector, GCCollector):
+        collector(registry=registry)
+    app.add_middleware(Observed, figures=Figures(registry))
+
+    @app.get("/metrics", include_in_schema=False)
+    def metrics() -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
