@@ -86,6 +86,8 @@ class DatasetService:
                     pointer="Content-Digest",
                 )
             file_format = self._recognise(path)
+            if idempotency is not None:
+                idempotency = idempotency.with_content(sha256)
             with self._units() as unit:
 
                 def create() -> Upload:

@@ -1,8 +1,9 @@
 """The same idempotency key gives the same answer: it is stored in the unit of work that did what was asked."""
 
+import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Self, TypeVar
 
 from app.domain.errors import KeyReused
 from app.domain.repositories import UnitOfWork
@@ -17,6 +18,11 @@ class Idempotency(Generic[T]):
     key: str
     request_sha256: str
     render: Callable[[T], dict[str, Any]]
+
+    def with_content(self, sha256: str) -> Self:
+        """The same, its hash made to cover a file too that was hashed while it came."""
+        both = hashlib.sha256(f"{self.request_sha256} {sha256}".encode()).hexdigest()
+        return replace(self, request_sha256=both)
 
 
 @dataclass(frozen=True, slots=True)
