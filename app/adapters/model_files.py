@@ -1,0 +1,299 @@
+"""A model on disk: everything that serving needs, in one folder.
+
+n songs that the model knows, most played first, named by their row; width = neighbours kept of each.
+
+    vectors.npy float32 (n, dim): what is searched      queries.npy float32 (n, dim): absent when equal to vectors
+    neighbours.npy int32 (n, width), best first, -1 pads           neighbour_scores.npy float32 (n, width)
+    songs.parquet: song_id, title, artist, n_plays and what else the songs table had
+    history_users.parquet, history_offsets.npy int64, history_songs.npy int32 (rows), history_played_at.npy int64
+    index.faiss: with many songs alone                  model.json: format, dim, n_songs, scoring, index, lineage
+
+Neighbours are exact up to EXACT_LIMIT songs and come from an inverted file beyond. Nothing here is a pickle. The caller
+verifies the folder's manifest before it is read.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from app.adapters.corpus import Histories
+from app.adapters.disk import naming_a_full_disk
+from app.adapters.faiss_index import FaissNeighbourSearch
+from app.adapters.live_model import LoadedModel, VectorIndex
+from app.adapters.vector_index import (
+    InvertedFile,
+    flat_index,
+    index_bytes,
+    index_from_bytes,
+    inverted_file,
+    others,
+)
+from app.domain.embedding import Matrix, Scoring, ScoringRows
+from app.domain.errors import DamagedArtifact, Infeasible
+from app.domain.models import IndexFacts
+
+FORMAT = 1
+
+EXACT_LIMIT = 200_000
+"""Songs up to which every pair is compared: two minutes on one core at 64 dimensions (0.8 s at 8,000 songs)."""
+
+TOP_N = 100
+"""Neighbours kept of each song."""
+
+BATCH_ROWS = 8_192
+"""Songs whose neighbours are searched at a time."""
+
+COLUMNS = frozenset({"song_id", "title", "artist", "n_plays"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredModel:
+    """A model's files, the arrays memory-mapped and read-only; see the module header."""
+
+    path: Path
+    songs: pa.Table
+    queries: Matrix
+    vectors: Matrix
+    neighbours: NDArray[np.int32]
+    neighbour_scores: NDArray[np.float32]
+    histories: Histories
+    scoring: Scoring
+    index: IndexFacts
+    lineage: dict[str, Any]
+
+
+def write_model(
+    *,
+    rows: ScoringRows,
+    songs: pa.Table,
+    histories: Histories,
+    staged: Path,
+    scoring: Scoring,
+    lineage: Mapping[str, object],
+    on_progress: Callable[[float], None],
+    top_n: int = TOP_N,
+    threads: int = 1,
+    exact_limit: int = EXACT_LIMIT,
+) -> IndexFacts:
+    """Write the files into an existing folder; `rows`, `songs` and `histories` are in vocabulary order.
+
+    `on_progress` is told the share of the songs whose neighbours are found. Raises: Infeasible when no song is known,
+    DamagedArtifact when the songs are not unique, StorageFull.
+    """
+    known = np.flatnonzero(rows.is_known)
+    _demand_songs(rows, songs, known)
+    vectors = np.ascontiguousarray(rows.songs[known], dtype=np.float32)
+    is_symmetric = rows.queries is rows.songs or np.array_equal(rows.queries, rows.songs)
+    queries = vectors if is_symmetric else np.ascontiguousarray(rows.queries[known], dtype=np.float32)
+    inverted = inverted_file(vectors, queries, threads=threads) if len(known) > exact_limit else None
+    facts = IndexFacts(
+        kind="flat" if inverted is None else "ivf",
+        n_songs=len(known),
+        dim=vectors.shape[1],
+        n_neighbours=min(top_n, len(known) - 1),
+        recall=1.0 if inverted is None else inverted.recall,
+    )
+    with naming_a_full_disk():
+        pq.write_table(songs.take(pa.array(known)), staged / "songs.parquet")
+        np.save(staged / "vectors.npy", vectors, allow_pickle=False)
+        if not is_symmetric:
+            np.save(staged / "queries.npy", queries, allow_pickle=False)
+        if inverted is not None:
+            (staged / "index.faiss").write_bytes(index_bytes(inverted).data)
+        _write_neighbours(staged, queries, _search(vectors, inverted, threads=threads), facts, on_progress=on_progress)
+        _write_histories(staged, histories, known, n_songs=songs.num_rows)
+        _write_told(staged, facts, inverted, scoring=scoring, lineage=lineage)
+    return facts
+
+
+def read_model(path: Path) -> StoredModel:
+    """The model in a folder whose manifest was verified. Raises: DamagedArtifact when its files do not fit together."""
+    facts, scoring, lineage = _read_told(path)
+    vectors = _load(path / "vectors.npy", np.float32, (facts.n_songs, facts.dim))
+    has_queries = (path / "queries.npy").exists()
+    offsets = _load(path / "history_offsets.npy", np.int64, (None,))
+    heard = _load(path / "history_songs.npy", np.int32, (None,))
+    played_at = _load(path / "history_played_at.npy", np.int64, (len(heard),))
+    users = _read_parquet(path / "history_users.parquet", frozenset({"user_id"})).column("user_id")
+    _demand_histories(path, users, offsets, heard, n_songs=facts.n_songs)
+    songs = _read_parquet(path / "songs.parquet", COLUMNS)
+    if songs.num_rows != facts.n_songs or not _are_unique(songs):
+        raise DamagedArtifact(f"{path.name}/songs.parquet does not hold {facts.n_songs} different songs.")
+    return StoredModel(
+        path=path,
+        songs=songs,
+        queries=_load(path / "queries.npy", np.float32, (facts.n_songs, facts.dim)) if has_queries else vectors,
+        vectors=vectors,
+        neighbours=_load(path / "neighbours.npy", np.int32, (facts.n_songs, facts.n_neighbours)),
+        neighbour_scores=_load(path / "neighbour_scores.npy", np.float32, (facts.n_songs, facts.n_neighbours)),
+        histories=Histories(users=users, offsets=offsets, songs=heard, played_at_ms=played_at),
+        scoring=scoring,
+        index=facts,
+        lineage=lineage,
+    )
+
+
+def open_index(model: StoredModel) -> VectorIndex:
+    """The index that finds songs near any vector. Raises: DamagedArtifact."""
+    if model.index.kind == "flat":
+        return flat_index(model.vectors)
+    try:
+        content = np.fromfile(model.path / "index.faiss", dtype=np.uint8)
+    except OSError as error:
+        raise DamagedArtifact(f"{model.path.name}/index.faiss cannot be read.") from error
+    return index_from_bytes(content, n_songs=model.index.n_songs, dim=model.index.dim)
+
+
+def load_model(path: Path, model_id: str) -> LoadedModel:
+    """The model in a verified folder, ready to serve: it has answered once. Raises: DamagedArtifact."""
+    stored = read_model(path)
+    model = LoadedModel(
+        model_id,
+        songs=stored.songs,
+        queries=stored.queries,
+        neighbours=stored.neighbours,
+        neighbour_scores=stored.neighbour_scores,
+        index=open_index(stored),
+        histories=stored.histories,
+    )
+    model.warm_up()
+    return model
+
+
+_Search = Callable[[Matrix, int], tuple[NDArray[np.int64], NDArray[np.float32]]]
+
+
+def _search(vectors: Matrix, inverted: InvertedFile | None, *, threads: int) -> _Search:
+    if inverted is not None:
+        return inverted.search
+    exact = FaissNeighbourSearch(threads=threads)
+    return lambda queries, k: exact.search(vectors, queries, k)
+
+
+def _demand_songs(rows: ScoringRows, songs: pa.Table, known: NDArray[np.int64]) -> None:
+    if not len(rows.queries) == len(rows.songs) == len(rows.is_known) == songs.num_rows:
+        msg = f"There are {len(rows.queries)} query rows and {len(rows.songs)} song rows for {songs.num_rows} songs."
+        raise ValueError(msg)
+    if len(known) == 0:
+        raise Infeasible("The model knows no song.")
+    if not _are_unique(songs):
+        raise DamagedArtifact("The dataset's songs are not all different.")
+    if (np.diff(songs.column("n_plays").to_numpy()) > 0).any():
+        raise DamagedArtifact("The dataset's songs are not in the order of their plays.")
+
+
+def _are_unique(songs: pa.Table) -> bool:
+    ids = songs.column("song_id")
+    return bool(ids.null_count == 0 and pc.count_distinct(ids).as_py() == songs.num_rows)
+
+
+@contextmanager
+def _array_file(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """A `.npy` file to whose end the values are written: with `numpy.memmap` a full disk would kill the program."""
+    with path.open("wb") as file:
+        header = {"descr": npy.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        npy.write_array_header_1_0(file, header)
+        yield file
+
+
+def _write_neighbours(
+    staged: Path, queries: Matrix, search: _Search, facts: IndexFacts, *, on_progress: Callable[[float], None]
+) -> None:
+    """The best songs of each, itself left out by its row."""
+    shape = (facts.n_songs, facts.n_neighbours)
+    with (
+        _array_file(staged / "neighbours.npy", np.int32, shape) as near_file,
+        _array_file(staged / "neighbour_scores.npy", np.float32, shape) as score_file,
+    ):
+        for start in range(0, facts.n_songs, BATCH_ROWS):
+            itself = np.arange(start, min(start + BATCH_ROWS, facts.n_songs))
+            found, scores = search(queries[itself], facts.n_neighbours + 1)
+            kept = others(found, itself)
+            near_file.write(np.take_along_axis(found, kept, axis=1).astype(np.int32).tobytes())
+            score_file.write(np.take_along_axis(scores, kept, axis=1).tobytes())
+            on_progress((start + len(itself)) / facts.n_songs)
+
+
+def _write_histories(staged: Path, histories: Histories, known: NDArray[np.int64], *, n_songs: int) -> None:
+    """The histories with the model's rows for the songs, those that it does not know left out."""
+    row_of = np.full(n_songs, -1, dtype=np.int32)
+    row_of[known] = np.arange(len(known), dtype=np.int32)
+    songs = row_of[histories.songs]
+    is_kept = songs >= 0
+    n_kept_before = np.concatenate([[0], np.cumsum(is_kept)]).astype(np.int64)
+    pq.write_table(pa.table({"user_id": histories.users}), staged / "history_users.parquet")
+    np.save(staged / "history_offsets.npy", n_kept_before[histories.offsets], allow_pickle=False)
+    np.save(staged / "history_songs.npy", songs[is_kept], allow_pickle=False)
+    np.save(staged / "history_played_at.npy", histories.played_at_ms[is_kept], allow_pickle=False)
+
+
+def _write_told(
+    staged: Path, facts: IndexFacts, inverted: InvertedFile | None, *, scoring: Scoring, lineage: Mapping[str, object]
+) -> None:
+    told = {
+        "format": FORMAT,
+        "dim": facts.dim,
+        "n_songs": facts.n_songs,
+        "scoring": scoring.value,
+        "index": asdict(facts),
+        "lineage": dict(lineage),
+    }
+    if inverted is not None:
+        told["inverted_file"] = {"n_lists": inverted.n_lists, "n_probed": inverted.n_probed}
+    text = json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False)
+    (staged / "model.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _read_told(path: Path) -> tuple[IndexFacts, Scoring, dict[str, Any]]:
+    try:
+        told = json.loads((path / "model.json").read_text(encoding="utf-8"))
+        if told["format"] != FORMAT:
+            raise DamagedArtifact(f"{path.name}/model.json has format {told['format']!r}, not {FORMAT}.")
+        facts = IndexFacts(**told["index"])
+        if facts.kind not in {"flat", "ivf"} or facts.n_songs < 1:
+            raise DamagedArtifact(f"{path.name}/model.json tells of an index of a kind or size that there is not.")
+        return facts, Scoring(told["scoring"]), dict(told["lineage"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedArtifact(f"{path.name}/model.json cannot be read.") from error
+
+
+def _load(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """The array, memory-mapped; None stands for any length."""
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DamagedArtifact(f"{path.parent.name}/{path.name} cannot be read.") from error
+    fits = array.ndim == len(shape) and all(
+        wanted in {None, got} for got, wanted in zip(array.shape, shape, strict=True)
+    )
+    if array.dtype != dtype or not fits:
+        raise DamagedArtifact(f"{path.parent.name}/{path.name} holds {array.dtype} of shape {array.shape}.")
+    return array
+
+
+def _read_parquet(path: Path, columns: frozenset[str]) -> pa.Table:
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedArtifact(f"{path.parent.name}/{path.name} cannot be read.") from error
+    if not columns <= set(table.column_names):
+        raise DamagedArtifact(f"{path.parent.name}/{path.name} lacks columns.")
+    return table
+
+
+def _demand_histories(
+    path: Path, users: pa.ChunkedArray, offsets: NDArray[np.int64], heard: NDArray[np.int32], *, n_songs: int
+) -> None:
+    divides = len(offsets) == len(users) + 1 and offsets[0] == 0 and offsets[-1] == len(heard)
+    if not divides or (np.diff(offsets) < 0).any() or ((heard < 0) | (heard >= n_songs)).any():
+        raise DamagedArtifact(f"{path.name}: the files of the users' histories do not fit together.")
