@@ -1,0 +1,94 @@
+import math
+from dataclasses import replace
+
+import pytest
+from pydantic import TypeAdapter
+
+from app.domain.errors import InvalidRequest
+from app.domain.tuning.study import OPEN_STATES, STUDY_MOVES, Objective, StudySpec, StudyState
+from tests.values import study_spec
+
+SPEC = study_spec("dst_1")
+
+
+def test_defaults_are_the_articles() -> None:
+    spec = StudySpec(name="a study", dataset_id="dst_1", space=SPEC.space)
+    assert (spec.n_initial, spec.n_iterations, spec.budget) == (5, 19, 24)
+    assert (spec.algorithm, spec.acquisition) == ("bayesian", "ei")
+    assert spec.objective == Objective(k=10, hr_weight=0.5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("name", ""),
+        ("name", "   "),
+        ("name", "n" * 201),
+        ("name", "a\nb"),
+        ("n_initial", 0),
+        ("n_initial", 10_001),
+        ("n_iterations", -1),
+        ("seed", -1),
+        ("seed", 2**31),
+        ("parallelism", 0),
+        ("parallelism", 257),
+        ("threads", 0),
+        ("threads", 257),
+        ("max_attempts", 0),
+        ("max_attempts", 21),
+        ("trial_timeout_s", 0),
+        ("trial_timeout_s", -1.0),
+        ("trial_timeout_s", math.inf),
+        ("trial_timeout_s", math.nan),
+    ],
+)
+def test_number_out_of_range_is_refused_and_the_field_named(field: str, value: object) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        replace(SPEC, **{field: value})  # type: ignore[arg-type]
+    assert refused.value.pointer == f"/{field}"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "n" * 200, "seed": 2**31 - 1, "parallelism": 256, "threads": 256, "max_attempts": 20},
+        {"name": "é", "seed": 0, "n_initial": 1, "n_iterations": 0, "trial_timeout_s": 0.1},
+        {"n_initial": 1, "n_iterations": 9_999},
+    ],
+)
+def test_numbers_at_the_ends_of_their_ranges_are_taken(changes: dict[str, object]) -> None:
+    spec = replace(SPEC, **changes)  # type: ignore[arg-type]
+    assert all(getattr(spec, field) == value for field, value in changes.items())
+
+
+def test_more_trials_than_the_largest_budget_are_refused() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        replace(SPEC, n_initial=2, n_iterations=9_999)
+    assert refused.value.pointer == "/n_iterations"
+
+
+@pytest.mark.parametrize(
+    ("objective", "pointer"),
+    [
+        ({"k": 0}, "/objective/k"),
+        ({"k": 101}, "/objective/k"),
+        ({"hr_weight": -0.1}, "/objective/hr_weight"),
+        ({"hr_weight": 1.1}, "/objective/hr_weight"),
+        ({"hr_weight": math.nan}, "/objective/hr_weight"),
+    ],
+)
+def test_objective_out_of_range_is_refused(objective: dict[str, float], pointer: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        Objective(**objective)  # type: ignore[arg-type]
+    assert refused.value.pointer == pointer
+
+
+def test_spec_survives_json() -> None:
+    stored = TypeAdapter(StudySpec)
+    assert stored.validate_json(stored.dump_json(SPEC)) == SPEC
+
+
+def test_every_state_has_its_moves_and_the_open_ones_can_be_cancelled() -> None:
+    assert set(STUDY_MOVES) == set(StudyState)
+    assert {state for state, moves in STUDY_MOVES.items() if StudyState.CANCELLED in moves} == OPEN_STATES
+    assert {state for state, moves in STUDY_MOVES.items() if not moves} == set(StudyState) - OPEN_STATES
