@@ -1,0 +1,167 @@
+"""The other side of a worker: a runner that is warm, and one child process for each piece of work.
+
+The runner (`python -m worker.child`) imports gensim, Faiss and the rest once, which takes seconds, and then waits for
+requests on its standard input. For each it forks: the child has the imports already, runs one piece of work under its
+limits, tells its result and exits. A child that exhausts memory or crashes takes nothing with it; a worker that dies
+closes the runner's input, and the runner ends its child and itself.
+
+    worker ── request ──► runner ── fork ──► child
+       ▲                    │ ready, ended     │ started, advanced, result or failed
+       └────────────────────┴──────────────────┘ one pipe
+
+Forking is safe here because the runner has one thread: what is imported starts none, and no array is touched.
+"""
+
+import ctypes
+import importlib
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from app.domain.lease import Progress
+from worker.failures import failure_of
+from worker.messages import (
+    Advanced,
+    Ended,
+    Message,
+    Ready,
+    Request,
+    Result,
+    Started,
+    Tell,
+    message_line,
+    read_request,
+)
+
+Perform = Callable[[Request, Tell], Result]
+
+WORK = "worker.work"
+"""The module whose `perform` does the work, unless the command line names another."""
+
+TELL_EVERY_S = 0.25
+_PR_SET_PDEATHSIG = 1
+
+
+class Outlet:
+    """The pipe to the worker. Progress is told at most every TELL_EVERY_S seconds, a new phase at once."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._phase = ""
+        self._next_tell = 0.0
+
+    def send(self, message: Message) -> None:
+        """Write one line; begins a new one, should a killed child have left half of one."""
+        line = message_line(message)
+        with self._lock:
+            self._write(b"\n" + line if isinstance(message, Ended) else line)
+
+    def tell(self, progress: Progress) -> None:
+        """Tell how far the work is."""
+        now = time.monotonic()
+        if progress.phase != self._phase or now >= self._next_tell:
+            self._phase = progress.phase
+            self._next_tell = now + TELL_EVERY_S
+            self.send(Advanced(progress=progress))
+
+    def _write(self, line: bytes) -> None:
+        view = memoryview(line)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+def main() -> None:
+    """Wait for requests until the worker is gone."""
+    outlet = _outlet()
+    perform: Perform = importlib.import_module(sys.argv[1] if len(sys.argv) > 1 else WORK).perform
+    ended_in, ended_out = os.pipe()
+    os.set_blocking(ended_out, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(ended_out, warn_on_full_buffer=False)
+    outlet.send(Ready())
+    while line := sys.stdin.buffer.readline():
+        pid = os.fork()
+        if pid == 0:
+            signal.set_wakeup_fd(-1)
+            _become_child()
+            outlet.send(Started(pid=os.getpid()))
+            _run(line, perform, outlet)
+            return
+        outlet.send(Ended(exit_code=_attend(pid, ended_in)))
+
+
+def _outlet() -> Outlet:
+    """Standard output as the pipe to the worker; what libraries print goes to standard error."""
+    descriptor = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return Outlet(descriptor)
+
+
+def _attend(pid: int, ended_in: int) -> int:
+    """Wait for the child's end, its exit code; if the worker goes first, end the child and the runner."""
+    waiting = select.poll()
+    waiting.register(ended_in, select.POLLIN)
+    waiting.register(sys.stdin.fileno(), 0)  # only that the other end hung up
+    while True:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        for descriptor, _ in waiting.poll():
+            if descriptor == ended_in:
+                os.read(ended_in, 512)
+            else:
+                _leave_with(pid)
+
+
+def _leave_with(pid: int) -> NoReturn:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    os._exit(0)
+
+
+def _become_child() -> None:
+    """A process group of its own, dead when the runner is, and the first to go when the machine lacks memory."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    if sys.platform == "linux":
+        runner = os.getppid()
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != runner:
+            os._exit(1)
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
+
+
+def _run(line: bytes, perform: Perform, outlet: Outlet) -> None:
+    """Do what the request asks, and tell the result or why there is none."""
+    try:
+        request = read_request(line)
+        if request.limits.memory_bytes is not None:
+            _limit_memory(request.limits.memory_bytes)
+        outlet.send(perform(request, outlet.tell))
+    except Exception as error:  # told to the worker, which stores it as the failure's reason
+        traceback.print_exc()
+        outlet.send(failure_of(error))
+
+
+def _limit_memory(memory_bytes: int) -> None:
+    """Private writable memory (RLIMIT_DATA): mapped files, such as the corpus, are not counted."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""What a worker and its children say to each other: one JSON line a message, requests down, everything else up."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter
+
+from app.domain.datasets import Dataset, Statistics
+from app.domain.lease import Failure, Progress
+from app.domain.models import IndexFacts, Model
+from app.domain.training import TrainingParameters
+from app.domain.tuning.study import Objective
+from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a child may use: cores, and bytes of private memory (None: as much as there is)."""
+
+    threads: int = 1
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """The files that a dataset is made from, and what DuckDB may use (such as `2GB`)."""
+
+    plays: Path
+    songs: Path | None
+    memory_limit: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetRequest:
+    """Compile a dataset into the folder `staged`."""
+
+    limits: Limits
+    staged: Path
+    dataset: Dataset
+    sources: Sources
+    subject: Literal["dataset"] = "dataset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRequest:
+    """Measure one trial. `vectors` holds those that a confirmation measures; others are trained."""
+
+    limits: Limits
+    staged: Path
+    corpus: Path
+    role: TrialRole
+    method: Method
+    parameters: TrainingParameters | None
+    objective: Objective
+    seed: int
+    vectors: Path | None = None
+    subject: Literal["trial"] = "trial"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRequest:
+    """Build a model's files. `sources` are given when the whole dataset must be compiled again for a full fit.
+
+    Training is only repeatable with the study's own number of threads; searching neighbours may use more.
+    """
+
+    limits: Limits
+    training_threads: int
+    staged: Path
+    scratch: Path
+    corpus: Path
+    model: Model
+    dataset: Dataset
+    seed: int
+    vectors: Path | None
+    sources: Sources | None
+    subject: Literal["model"] = "model"
+
+
+Tell = Callable[[Progress], None]
+"""How work tells how far it is."""
+
+Request = DatasetRequest | TrialRequest | ModelRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """The runner has done its imports and waits for requests."""
+
+    kind: Literal["ready"] = "ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """There is a child for the request; `pid` names it and its process group."""
+
+    pid: int
+    kind: Literal["started"] = "started"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """The child is gone: its exit code, or minus the number of the signal that ended it."""
+
+    exit_code: int
+    kind: Literal["ended"] = "ended"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced:
+    """How far the work is."""
+
+    progress: Progress
+    kind: Literal["advanced"] = "advanced"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetPrepared:
+    """The compiled files are in the staged folder."""
+
+    statistics: Statistics
+    fingerprint: str
+    kind: Literal["dataset_prepared"] = "dataset_prepared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialMeasured:
+    """The outcome; the vectors, if any are kept, are in the staged folder."""
+
+    outcome: TrialOutcome
+    has_vectors: bool
+    kind: Literal["trial_measured"] = "trial_measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelBuilt:
+    """The model's files are in the staged folder."""
+
+    index: IndexFacts
+    kind: Literal["model_built"] = "model_built"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The work failed. `is_final`: trying again is of no use."""
+
+    failure: Failure
+    is_final: bool = False
+    kind: Literal["failed"] = "failed"
+
+
+Result = DatasetPrepared | TrialMeasured | ModelBuilt
+Message = Ready | Started | Advanced | Result | Failed | Ended
+
+_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="subject")])
+_MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def request_line(request: Request) -> bytes:
+    """The request as one line."""
+    return _REQUEST.dump_json(request) + b"\n"
+
+
+def read_request(line: bytes) -> Request:
+    """The request of a line. Raises: ValueError."""
+    return _REQUEST.validate_json(line)
+
+
+def message_line(message: Message) -> bytes:
+    """The message as one line."""
+    return _MESSAGE.dump_json(message) + b"\n"
+
+
+def read_message(line: bytes) -> Message:
+    """The message of a line. Raises: ValueError."""
+    return _MESSAGE.validate_json(line)

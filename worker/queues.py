@@ -1,0 +1,290 @@
+"""What a worker may claim, in the order in which it looks: datasets, then models, then trials.
+
+Each claim becomes `Held`: the same few questions whatever is held, so that one loop runs all three.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.models import Fit
+from app.services.datasets import DatasetService, DatasetWork
+from app.services.models import ModelService, ModelWork
+from app.services.trials import TrialService, TrialWork
+from worker.messages import (
+    DatasetPrepared,
+    DatasetRequest,
+    Limits,
+    ModelBuilt,
+    ModelRequest,
+    Request,
+    Result,
+    Sources,
+    TrialMeasured,
+    TrialRequest,
+)
+from worker.verified import VerifiedArtifacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What one piece of work may use; a study says how many threads and how long its trials may have."""
+
+    threads: int
+    memory_bytes: int | None
+    timeout_s: float
+    duckdb_memory_limit: str
+    duckdb_threads: int
+
+    def limits(self, threads: int) -> Limits:
+        """As a child is told."""
+        return Limits(threads=threads, memory_bytes=self.memory_bytes)
+
+    def preparing(self) -> Limits:
+        """What a child that runs DuckDB may use."""
+        return self.limits(self.duckdb_threads)
+
+
+class Reports(Protocol):
+    """What every service takes from a worker that holds something of it."""
+
+    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
+        """The worker is alive."""
+        ...
+
+    def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> object:
+        """The attempt failed. Raises: LostLease."""
+        ...
+
+    def release(self, claim: Claim) -> None:
+        """The attempt is handed back. Raises: LostLease."""
+        ...
+
+
+class Held(ABC):
+    """Something that the worker holds a lease on."""
+
+    def __init__(self, claim: Claim, reports: Reports, *, timeout_s: float) -> None:
+        self.claim = claim
+        self.timeout_s = timeout_s
+        self._reports = reports
+
+    @abstractmethod
+    def request(self, *, staged: Path, scratch: Path) -> Request:
+        """What the child is asked. Raises: DamagedArtifact."""
+
+    @abstractmethod
+    def complete(self, result: Result, staged: Path) -> None:
+        """Report the result. Raises: LostLease, StorageFull."""
+
+    def heartbeat(self, progress: Progress | None) -> HeartbeatAnswer:
+        """Report that the work goes on."""
+        return self._reports.heartbeat(self.claim, progress)
+
+    def fail(self, failure: Failure, *, is_final: bool) -> None:
+        """Report that it failed. Raises: LostLease."""
+        self._reports.fail(self.claim, failure, is_final=is_final)
+
+    def release(self) -> None:
+        """Hand it back. Raises: LostLease."""
+        self._reports.release(self.claim)
+
+    def cancelled(self) -> None:
+        """Report that it was stopped as told; only trials are ever told. Raises: LostLease."""
+        self.release()
+
+
+class Queue(Protocol):
+    """Something to claim from."""
+
+    def claim(self, worker_id: str) -> Held | None:
+        """The next piece of work, now leased; None when there is none."""
+        ...
+
+    def reap(self) -> int:
+        """Take back what dead workers held."""
+        ...
+
+
+class HeldDataset(Held):
+    """A dataset to prepare."""
+
+    def __init__(self, work: DatasetWork, service: DatasetService, allowance: Allowance) -> None:
+        super().__init__(work.claim, service, timeout_s=allowance.timeout_s)
+        self._work = work
+        self._service = service
+        self._allowance = allowance
+
+    def request(self, *, staged: Path, scratch: Path) -> DatasetRequest:
+        """Compile the dataset."""
+        return DatasetRequest(
+            limits=self._allowance.preparing(),
+            staged=staged,
+            dataset=self._work.dataset,
+            sources=Sources(
+                plays=self._work.plays, songs=self._work.songs, memory_limit=self._allowance.duckdb_memory_limit
+            ),
+        )
+
+    def complete(self, result: Result, staged: Path) -> None:
+        """Report the compiled files."""
+        prepared = _expected(result, DatasetPrepared)
+        self._service.complete(
+            self.claim, staged=staged, statistics=prepared.statistics, fingerprint=prepared.fingerprint
+        )
+
+
+class HeldTrial(Held):
+    """A trial to run."""
+
+    def __init__(
+        self, work: TrialWork, service: TrialService, allowance: Allowance, artifacts: VerifiedArtifacts
+    ) -> None:
+        timeout_s = work.spec.trial_timeout_s
+        super().__init__(work.claim, service, timeout_s=allowance.timeout_s if timeout_s is None else timeout_s)
+        self._work = work
+        self._service = service
+        self._allowance = allowance
+        self._artifacts = artifacts
+
+    def request(self, *, staged: Path, scratch: Path) -> TrialRequest:
+        """Measure the trial."""
+        trial, spec, vectors = self._work.trial, self._work.spec, self._work.vectors
+        return TrialRequest(
+            limits=self._allowance.limits(spec.threads),
+            staged=staged,
+            corpus=self._artifacts.open("datasets", self._work.dataset_files),
+            role=trial.role,
+            method=trial.method,
+            parameters=trial.parameters,
+            objective=spec.objective,
+            seed=spec.seed,
+            vectors=None if vectors is None else self._artifacts.open("trials", vectors),
+        )
+
+    def complete(self, result: Result, staged: Path) -> None:
+        """Report the outcome."""
+        measured = _expected(result, TrialMeasured)
+        self._service.complete(self.claim, measured.outcome, staged=staged if measured.has_vectors else None)
+
+    def cancelled(self) -> None:
+        """Report that it was stopped as told."""
+        self._service.cancelled(self.claim)
+
+
+class HeldModel(Held):
+    """A model to build."""
+
+    def __init__(
+        self,
+        work: ModelWork,
+        service: ModelService,
+        allowance: Allowance,
+        *,
+        artifacts: VerifiedArtifacts,
+        datasets: DatasetService,
+    ) -> None:
+        super().__init__(work.claim, service, timeout_s=allowance.timeout_s)
+        self._work = work
+        self._service = service
+        self._allowance = allowance
+        self._artifacts = artifacts
+        self._datasets = datasets
+
+    def request(self, *, staged: Path, scratch: Path) -> ModelRequest:
+        """Build the model; a full fit of a sampled dataset compiles the whole of it first."""
+        work = self._work
+        is_full = work.model.fit is Fit.FULL
+        is_sample = work.dataset.spec.preparation.sample_fraction < 1
+        return ModelRequest(
+            limits=self._allowance.limits(max(self._allowance.threads, work.spec.threads)),
+            training_threads=work.spec.threads,
+            staged=staged,
+            scratch=scratch,
+            corpus=self._artifacts.open("datasets", work.dataset_files),
+            model=work.model,
+            dataset=work.dataset,
+            seed=work.spec.seed,
+            vectors=None if is_full else self._artifacts.open("trials", work.vectors),
+            sources=self._sources() if is_full and is_sample else None,
+        )
+
+    def complete(self, result: Result, staged: Path) -> None:
+        """Report the model's files."""
+        self._service.complete(self.claim, staged=staged, index=_expected(result, ModelBuilt).index)
+
+    def _sources(self) -> Sources:
+        spec = self._work.dataset.spec
+        return Sources(
+            plays=self._datasets.path(spec.plays),
+            songs=None if spec.songs is None else self._datasets.path(spec.songs),
+            memory_limit=self._allowance.duckdb_memory_limit,
+        )
+
+
+R = TypeVar("R", DatasetPrepared, TrialMeasured, ModelBuilt)
+
+
+def _expected(result: Result, kind: type[R]) -> R:
+    if not isinstance(result, kind):
+        msg = f"The child told {type(result).__name__}, not {kind.__name__}."
+        raise TypeError(msg)
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetQueue:
+    """Datasets to prepare."""
+
+    service: DatasetService
+    allowance: Allowance
+
+    def claim(self, worker_id: str) -> Held | None:
+        """The oldest queued dataset."""
+        work = self.service.claim(worker_id)
+        return None if work is None else HeldDataset(work, self.service, self.allowance)
+
+    def reap(self) -> int:
+        """Take back what dead workers held."""
+        return self.service.reap()
+
+
+@dataclass(frozen=True, slots=True)
+class TrialQueue:
+    """Trials to run."""
+
+    service: TrialService
+    allowance: Allowance
+    artifacts: VerifiedArtifacts
+
+    def claim(self, worker_id: str) -> Held | None:
+        """A waiting trial, or a new one."""
+        work = self.service.claim(worker_id)
+        return None if work is None else HeldTrial(work, self.service, self.allowance, self.artifacts)
+
+    def reap(self) -> int:
+        """Take back what dead workers held."""
+        return self.service.reap()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelQueue:
+    """Models to build."""
+
+    service: ModelService
+    datasets: DatasetService
+    allowance: Allowance
+    artifacts: VerifiedArtifacts
+
+    def claim(self, worker_id: str) -> Held | None:
+        """The oldest model that waits."""
+        work = self.service.claim(worker_id)
+        if work is None:
+            return None
+        return HeldModel(work, self.service, self.allowance, artifacts=self.artifacts, datasets=self.datasets)
+
+    def reap(self) -> int:
+        """Take back what dead workers held."""
+        return self.service.reap()

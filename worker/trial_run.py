@@ -1,0 +1,191 @@
+"""One trial, in its child: load the corpus, train, measure, write the vectors.
+
+Points are compared with one training seed, the study's: what differs between two trials is the point.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import assert_never
+
+from app.adapters.corpus import read_corpus
+from app.adapters.faiss_index import FaissNeighbourSearch
+from app.adapters.gensim_word2vec import GensimTrainer
+from app.adapters.vectors import read_vectors, vectors_sha256, write_vectors
+from app.domain import plain_baselines
+from app.domain.embedding import Embeddings, scoring_rows
+from app.domain.evaluating import answerable_queries, evaluate, evaluate_lists
+from app.domain.lease import Progress
+from app.domain.listening import Pairs
+from app.domain.measurement import EpochMeasurement, Measurement
+from app.domain.training import TrainingParameters, TrainingProgress
+from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
+from worker.messages import Tell, TrialMeasured, TrialRequest
+
+MOST_EPOCHS_MEASURED = 10
+"""Epochs after which the validation pairs are measured: all of them up to this many, else as many evenly spaced."""
+
+
+def measured_epochs(n_epochs: int) -> frozenset[int]:
+    """The epochs, counted from 1, at whose end a trial is measured; the last is always one.
+
+    >>> sorted(measured_epochs(25))
+    [2, 5, 7, 10, 12, 15, 17, 20, 22, 25]
+    """
+    n = min(n_epochs, MOST_EPOCHS_MEASURED)
+    return frozenset(step * n_epochs // n for step in range(1, n + 1))
+
+
+class Stopwatch:
+    """Seconds by phase; a phase inside another is not counted twice."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the seconds spent inside, less those of the phases inside it."""
+        before = sum(self.seconds.values())
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed = time.perf_counter() - started
+            inner = sum(self.seconds.values()) - before
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - inner
+
+
+def measure_trial(request: TrialRequest, tell: Tell) -> TrialMeasured:
+    """The trial's outcome. Raises: Infeasible, DamagedArtifact, StorageFull."""
+    return _TrialRun(request, tell).outcome()
+
+
+class _TrialRun:
+    def __init__(self, request: TrialRequest, tell: Tell) -> None:
+        self._request = request
+        self._tell = tell
+        self._watch = Stopwatch()
+        self._search = FaissNeighbourSearch(threads=request.limits.threads)
+        self._epochs: list[EpochMeasurement] = []
+        self._training_began = 0.0
+        self._validation: Measurement | None = None
+        with self._phase("load"):
+            self._corpus = read_corpus(request.corpus)
+            self._counts = self._corpus.training_counts()
+
+    def outcome(self) -> TrialMeasured:
+        if self._request.role is TrialRole.CONFIRMATION:
+            return self._confirmation()
+        if self._request.method is not Method.WORD2VEC:
+            return self._plain_baseline()
+        return self._trained()
+
+    def _trained(self) -> TrialMeasured:
+        request, parameters = self._request, self._parameters()
+        with self._phase("train"):
+            self._training_began = time.perf_counter()
+            embeddings = GensimTrainer().train(
+                self._corpus,
+                parameters,
+                seed=request.seed,
+                threads=request.limits.threads,
+                held_out=True,
+                on_progress=lambda progress: self._tell(_training(progress, parameters)),
+                on_epoch=self._measure_epoch,
+            )
+        is_baseline = request.role is TrialRole.BASELINE
+        test = self._measurement(embeddings, self._corpus.test) if is_baseline else None
+        with self._phase("write"):
+            sha256 = vectors_sha256(embeddings) if is_baseline else write_vectors(request.staged, embeddings)
+        return self._measured(test=test, sha256=sha256, has_vectors=not is_baseline)
+
+    def _measure_epoch(self, epoch: int, embeddings: Embeddings) -> None:
+        parameters = self._parameters()
+        if epoch not in measured_epochs(parameters.epochs):
+            return
+        train_s = time.perf_counter() - self._training_began - self._watch.seconds.get("evaluate", 0.0)
+        measurement = self._measurement(embeddings, self._corpus.validation)
+        self._epochs.append(EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement.overall))
+        if epoch == parameters.epochs:
+            self._validation = measurement
+
+    def _confirmation(self) -> TrialMeasured:
+        if self._request.vectors is None:
+            msg = "A confirmation measures stored vectors."
+            raise ValueError(msg)
+        with self._phase("load"):
+            embeddings = read_vectors(self._request.vectors)
+        test = self._measurement(embeddings, self._corpus.test)
+        return self._measured(test=test, sha256=vectors_sha256(embeddings), has_vectors=False)
+
+    def _plain_baseline(self) -> TrialMeasured:
+        self._validation = self._plain_measurement(self._corpus.validation)
+        return self._measured(test=self._plain_measurement(self._corpus.test), sha256=None, has_vectors=False)
+
+    def _measurement(self, embeddings: Embeddings, pairs: Pairs) -> Measurement:
+        request, corpus = self._request, self._corpus
+        with self._phase("evaluate"):
+            return evaluate(
+                scoring_rows(embeddings, self._parameters().scoring),
+                pairs,
+                search=self._search,
+                k=request.objective.k,
+                hr_weight=request.objective.hr_weight,
+                repeats=corpus.split.repeats,
+                segments=corpus.segments,
+                training_counts=self._counts,
+            )
+
+    def _plain_measurement(self, pairs: Pairs) -> Measurement:
+        request, corpus = self._request, self._corpus
+        with self._phase("evaluate"):
+            queries = answerable_queries(pairs)
+            match request.method:
+                case Method.MOST_POPULAR:
+                    lists = plain_baselines.most_popular(corpus, queries, k=request.objective.k)
+                case Method.NEXT_SONG:
+                    lists = plain_baselines.next_song_counts(corpus, queries, k=request.objective.k)
+                case Method.CO_OCCURRENCE:
+                    lists = plain_baselines.co_occurrence(corpus, queries, k=request.objective.k)
+                case Method.WORD2VEC:
+                    msg = "Word2Vec is trained: it is no plain baseline."
+                    raise ValueError(msg)
+                case _ as never:
+                    assert_never(never)
+            return evaluate_lists(
+                lists,
+                queries,
+                pairs,
+                is_known=self._counts > 0,
+                hr_weight=request.objective.hr_weight,
+                repeats=corpus.split.repeats,
+                segments=corpus.segments,
+                training_counts=self._counts,
+            )
+
+    def _measured(self, *, test: Measurement | None, sha256: str | None, has_vectors: bool) -> TrialMeasured:
+        outcome = TrialOutcome(
+            validation=self._validation,
+            test=test,
+            epochs=tuple(self._epochs),
+            times_s={name: round(seconds, 6) for name, seconds in self._watch.seconds.items()},
+            vectors_sha256=sha256,
+        )
+        return TrialMeasured(outcome=outcome, has_vectors=has_vectors)
+
+    def _parameters(self) -> TrainingParameters:
+        if self._request.parameters is None:
+            msg = f"A {self._request.role.value} by {self._request.method.value} needs parameters."
+            raise ValueError(msg)
+        return self._request.parameters
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        self._tell(Progress(phase=name, fraction=0.0))
+        with self._watch.phase(name):
+            yield
+
+
+def _training(progress: TrainingProgress, parameters: TrainingParameters) -> Progress:
+    epoch = min(progress.n_epochs_done + 1, parameters.epochs)
+    return Progress(phase="train", fraction=min(progress.fraction, 1.0), epoch=epoch)
