@@ -14,19 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 import typer
 
 if TYPE_CHECKING:
-    import socket
-
     from rich.console import Console
 
     from app.bootstrap import Container
     from app.config import Settings
+
 STOP_MARGIN_S = 3.0
 """How much longer than its grace period a worker is waited for."""
-
-FINISH_REQUESTS_S = 10
-"""How long a stopping server waits for the requests under way."""
-
-APPLICATION = "app.main:app_from_environment"
 
 
 class Mistake(Exception):
@@ -149,16 +143,17 @@ def serve(
     """Run the API. A SQLite database is brought up to date first; PostgreSQL needs `segue migrate`."""
     with _explained():
         from app.keeper import WorkerKeeper
+        from app.server import address_of, listening_socket, run
 
         settings = _settings(host=host, port=port)
-        with _listening_socket(settings.host, settings.port) as listener:
+        with listening_socket(settings.host, settings.port) as listener:
             _check_database(settings)
             keeper = WorkerKeeper(grace_s=settings.grace_s + STOP_MARGIN_S) if with_worker else nullcontext()
             _stop_on_sigterm()
-            _console().print(f"Segue listens on {_address(listener)}, its API is described at /docs")
+            _console().print(f"Segue listens on {address_of(listener)}, its API is described at /openapi.json")
             try:
                 with keeper:
-                    _run_server(listener, processes=processes, access_log=access_log)
+                    run(listener, processes=processes, access_log=access_log)
             except KeyboardInterrupt:
                 return  # Ctrl-C is how a server at a desk is stopped
 
@@ -168,54 +163,6 @@ def _stop_on_sigterm() -> None:
     import signal
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
-
-
-@contextmanager
-def _listening_socket(host: str, port: int) -> Iterator["socket.socket"]:
-    """A socket bound to the address. Raises: Mistake when it is taken or not ours."""
-    import errno
-    import socket
-
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            msg = f"Port {port} of {host} is in use: choose another with --port or SEGUE_PORT."
-        else:
-            msg = f"Segue cannot listen on port {port} of {host}: {error.strerror}."
-        raise Mistake(msg) from error
-    with listener:
-        yield listener
-
-
-def _address(listener: "socket.socket") -> str:
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _run_server(listener: "socket.socket", *, processes: int, access_log: bool) -> None:
-    import uvicorn
-    from uvicorn.supervisors import Multiprocess
-
-    config = uvicorn.Config(
-        APPLICATION,
-        factory=True,
-        lifespan="on",
-        ws="none",
-        workers=processes,
-        log_config=None,
-        access_log=access_log,
-        server_header=False,
-        timeout_graceful_shutdown=FINISH_REQUESTS_S,
-    )
-    if processes > 1:
-        Multiprocess(config, sockets=[listener]).run()
-        return
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    if not server.started:
-        raise Mistake("The server could not start; the log above says why.")
 
 
 # work

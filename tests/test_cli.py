@@ -271,7 +271,7 @@ def test_several_server_processes_share_a_port_and_stop_together(environment: di
         assert len(children) >= 2
         program.terminate()
         assert program.wait(30) == 0
-        assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+        eventually(lambda: not any(child.is_running() for child in children))
 
 
 def test_work_becomes_a_worker_that_stops_on_sigterm(environment: dict[str, str]) -> None:

@@ -1,0 +1,74 @@
+"""Runs the HTTP server on a socket of ours: in this operating-system process, or in several that share the socket."""
+
+import errno
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
+
+from app.domain.errors import SegueError
+
+APPLICATION = "app.main:app_from_environment"
+
+FINISH_REQUESTS_S = 10
+"""How long a stopping server waits for the requests under way."""
+
+
+class CannotServe(SegueError):
+    """The server cannot listen or start; the sentence says why."""
+
+    code = "cannot_serve"
+
+
+@contextmanager
+def listening_socket(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket bound to the address; port 0 takes a free one. Raises: CannotServe when it is taken or not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            msg = f"Port {port} of {host} is in use: choose another with --port or SEGUE_PORT."
+        else:
+            msg = f"Segue cannot listen on port {port} of {host}: {error.strerror}."
+        raise CannotServe(msg) from error
+    with listener:
+        yield listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """The URL that the socket answers on."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def run(
+    listener: socket.socket, *, processes: int = 1, access_log: bool = False, application: str = APPLICATION
+) -> None:
+    """Serve until SIGTERM or SIGINT, which in a single process is raised again once the requests under way are done.
+
+    Raises: CannotServe when the app does not start; KeyboardInterrupt after SIGINT.
+    """
+    config = uvicorn.Config(
+        application,
+        factory=True,
+        lifespan="on",
+        ws="none",
+        workers=processes,
+        log_config=None,
+        access_log=access_log,
+        server_header=False,
+        timeout_graceful_shutdown=FINISH_REQUESTS_S,
+    )
+    if processes > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except SystemExit as error:
+        if error.code != STARTUP_FAILURE:
+            raise
+        raise CannotServe("The server could not start: the log says why.") from error
