@@ -149,7 +149,7 @@ class ServingService:
         later, unknown = _known(live, sent or [], now=now)
         histories = [later] if stored is None else [stored, later]
         history = merged(histories, length=options.history_length)
-        reason: FallbackReason = "no_known_songs" if unknown else "unknown_user"
+        reason: FallbackReason = "unknown_user" if stored is None and not unknown else "no_known_songs"
         answer = _recommend(live, history, options=options, now=now, reason_if_empty=reason)
         return replace(answer, user_id=user_id, history=source, unknown_song_ids=unknown)
 

@@ -14,7 +14,7 @@ def search_of(*songs: tuple[str | None, str | None]) -> SongSearch:
 
 
 @pytest.mark.parametrize(
-    "name,query",
+    ("name", "query"),
     [
         ("Hoppípolla", "hoppipolla"),
         ("Hoppipolla", "HOPPÍPOLLA"),

@@ -155,7 +155,7 @@ class TestNotHeard:
 
 class TestBounds:
     @pytest.mark.parametrize(
-        "changes,pointer",
+        ("changes", "pointer"),
         [
             ({"k": 0}, "k"),
             ({"k": 101}, "k"),
@@ -181,7 +181,7 @@ class TestBounds:
             assert options.k == k
 
     @pytest.mark.parametrize(
-        "changes,pointer",
+        ("changes", "pointer"),
         [
             ({"event_id": ""}, "/event_id"),
             ({"user_id": "u" * 257}, "/user_id"),

@@ -177,7 +177,9 @@ class TestSongs:
         with pytest.raises(InvalidRequest, match="Another model"):
             service(units, clock).songs("title", cursor=cursor)
 
-    @pytest.mark.parametrize("query,limit,pointer", [("a", 0, "limit"), ("a", 101, "limit"), ("a" * 257, 1, "query")])
+    @pytest.mark.parametrize(
+        ("query", "limit", "pointer"), [("a", 0, "limit"), ("a", 101, "limit"), ("a" * 257, 1, "query")]
+    )
     def test_bounds(self, units: Units, clock: FakeClock, query: str, limit: int, pointer: str) -> None:
         with pytest.raises(InvalidRequest) as caught:
             service(units, clock).songs(query, limit=limit)
@@ -269,6 +271,11 @@ class TestRecommendations:
 
         assert (answer.fallback, answer.reason) == ("popular", "no_known_songs")
         assert answer.unknown_song_ids == ["brand new"]
+
+    def test_a_user_whose_songs_the_model_does_not_know_is_not_called_unknown(
+        self, units: Units, clock: FakeClock
+    ) -> None:
+        assert service(units, clock, angle_model(u=[])).recommendations("u").reason == "no_known_songs"
 
     def test_songs_that_cancel_out_fall_back_to_popular_ones_not_heard(self, units: Units, clock: FakeClock) -> None:
         songs = [Song(song_id=f"s{row}", title=None, artist=None, n_plays=9 - row) for row in range(3)]

@@ -1,0 +1,118 @@
+"""A model to serve, of any size, without the training: random vectors, made-up names, and users who heard something."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from app.adapters.corpus import Histories
+from app.adapters.model_files import write_model
+from app.adapters.sql.migrating import upgrade
+from app.bootstrap import Container, build
+from app.config import Settings
+from app.domain.embedding import Matrix, Scoring, ScoringRows, unit_rows
+from app.domain.tuning.study import Study
+from tests.values import dataset_spec, outcome, statistics, study_spec
+
+T = TypeVar("T")
+
+N_USERS = 1_000
+HISTORY_LENGTH = 200
+WORDS = ("Night", "Río", "Glass", "Harbour", "Été", "Wolves", "Paper", "Sleep", "Signal", "Moth", "Ember", "Låt")
+
+
+def song_id(row: int) -> str:
+    """An id as catalogues have them."""
+    return f"TR{(row * 2_654_435_761) % 2**32:08X}{row:08d}"
+
+
+def user_id(row: int) -> str:
+    """A user who heard something."""
+    return f"user-{row:06d}"
+
+
+def songs_table(n_songs: int) -> pa.Table:
+    """Songs with titles and artists of usual length, most played first."""
+    n_words = len(WORDS)
+    return pa.table(
+        {
+            "song_id": [song_id(row) for row in range(n_songs)],
+            "title": [f"{WORDS[row % n_words]} of {WORDS[row // n_words % n_words]} {row}" for row in range(n_songs)],
+            "artist": [f"The {WORDS[row // 7 % n_words]} {row % 900}" for row in range(n_songs)],
+            "n_plays": pa.array(range(n_songs, 0, -1), pa.int64()),
+        }
+    )
+
+
+def unit_vectors(n_songs: int, dim: int) -> Matrix:
+    """Random directions."""
+    return unit_rows(np.random.default_rng(0).normal(size=(n_songs, dim)).astype(np.float32))
+
+
+def histories(n_songs: int) -> Histories:
+    """Users who each heard 200 songs over the last two months."""
+    rng = np.random.default_rng(1)
+    n_plays = N_USERS * HISTORY_LENGTH
+    ages_ms = np.sort(rng.integers(0, 60 * 86_400_000, (N_USERS, HISTORY_LENGTH)), axis=1)[:, ::-1]
+    return Histories(
+        users=pa.chunked_array([[user_id(row) for row in range(N_USERS)]]),
+        offsets=np.arange(0, n_plays + 1, HISTORY_LENGTH, dtype=np.int64),
+        songs=rng.integers(0, n_songs, n_plays).astype(np.int32),
+        played_at_ms=(int(time.time() * 1000) - ages_ms).ravel(),
+    )
+
+
+def publish_model(settings: Settings, *, n_songs: int, dim: int) -> None:
+    """Migrate the settings' database and make such a model live as production, all states walked through."""
+    upgrade(settings.database_url)
+    container = build(settings)
+    try:
+        container.models.promote(_completed_study(container).id)
+        work = _there(container.models.claim("benchmark"))
+        with container.store.stage() as staged:
+            vectors = unit_vectors(n_songs, dim)
+            index = write_model(
+                rows=ScoringRows(vectors, vectors, np.ones(n_songs, dtype=np.bool_)),
+                songs=songs_table(n_songs),
+                histories=histories(n_songs),
+                staged=staged,
+                scoring=Scoring.INPUT,
+                lineage={},
+                on_progress=lambda _share: None,
+            )
+            container.models.complete(work.claim, staged=staged, index=index)
+    finally:
+        container.stop()
+
+
+def _completed_study(container: Container) -> Study:
+    container.datasets.create(dataset_spec())
+    dataset = _there(container.datasets.claim("benchmark"))
+    with _something_staged(container) as staged:
+        container.datasets.complete(dataset.claim, staged=staged, statistics=statistics(), fingerprint="0" * 64)
+    study = container.studies.create(study_spec(dataset.dataset.id, n_initial=1, n_iterations=0))
+    if not isinstance(study, Study):
+        raise TypeError(study)
+    for _ in range(2):  # the trial, and its confirmation on the test pairs
+        trial = _there(container.trials.claim("benchmark"))
+        with _something_staged(container) as staged:
+            container.trials.complete(trial.claim, outcome(0.2), staged=staged)
+    return study
+
+
+@contextmanager
+def _something_staged(container: Container) -> Iterator[Path]:
+    with container.store.stage() as staged:
+        (staged / "made-up.txt").write_text("The benchmark reads no such file.")
+        yield staged
+
+
+def _there(work: T | None) -> T:
+    if work is None:
+        msg = "There is nothing to claim."
+        raise RuntimeError(msg)
+    return work
