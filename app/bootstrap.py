@@ -1,6 +1,7 @@
 """The composition root: builds every service from the settings, once a process."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from datetime import timedelta
 
 from sqlalchemy.engine import Engine
@@ -16,6 +17,7 @@ from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
 from app.domain.ports import Clock, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
+from app.domain.serving import LiveModel
 from app.domain.tuning.study import StudySpec
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
@@ -58,7 +60,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
     models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
-    live = LiveIndexes(targets=models.targets, store=store, poll_s=settings.alias_poll_s)
+    live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
     return Container(
         settings=settings,
         engine=engine,
@@ -95,3 +97,9 @@ def _suggester_for(spec: StudySpec) -> Suggester:
     from app.adapters.bayes_opt import suggester_for  # noqa: PLC0415
 
     return suggester_for(spec)
+
+
+def _load(folder: Path, model_id: str) -> LiveModel:
+    from app.adapters.model_files import load_model  # noqa: PLC0415
+
+    return load_model(folder, model_id)
