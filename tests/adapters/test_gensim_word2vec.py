@@ -226,7 +226,9 @@ def test_vectors_that_diverge_are_infeasible_at_the_end_of_their_epoch(
     assert epochs == [1]
 
 
-@pytest.mark.parametrize("alpha, lowest, highest", [(1e-6, 1e-6, 1e-6), (1e-4, 1e-4, 1e-4), (0.1, 1e-4, 0.1)], ids=str)
+@pytest.mark.parametrize(
+    ("alpha", "lowest", "highest"), [(1e-6, 1e-6, 1e-6), (1e-4, 1e-4, 1e-4), (0.1, 1e-4, 0.1)], ids=str
+)
 def test_learning_rate_falls_to_gensims_smallest_and_never_rises_to_it(
     monkeypatch: pytest.MonkeyPatch, alpha: float, lowest: float, highest: float
 ) -> None:

@@ -35,7 +35,7 @@ def test_fewer_songs_than_asked_are_padded(search: NeighbourSearch) -> None:
     assert scores.tolist() == [[3.0, -np.inf, -np.inf]] * 2
 
 
-@pytest.mark.parametrize("n_songs, n_queries", [(0, 2), (2, 0), (0, 0)])
+@pytest.mark.parametrize(("n_songs", "n_queries"), [(0, 2), (2, 0), (0, 0)])
 def test_nothing_to_search_is_an_empty_answer(search: NeighbourSearch, n_songs: int, n_queries: int) -> None:
     rows, scores = search.search(np.ones((n_songs, 4), np.float32), np.ones((n_queries, 4), np.float32), 3)
     assert rows.shape == scores.shape == (n_queries, 3)

@@ -16,7 +16,7 @@ def cosine(a: np.ndarray[tuple[int], np.dtype[np.float32]], b: np.ndarray[tuple[
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-@pytest.mark.parametrize("query, song", [(0, 1), (3, 4), (4, 0), (1, 1)])
+@pytest.mark.parametrize(("query", "song"), [(0, 1), (3, 4), (4, 0), (1, 1)])
 def test_each_scoring_is_the_inner_product_that_its_header_says(query: int, song: int) -> None:
     given = embeddings()
     u, v = given.input, given.output

@@ -84,7 +84,7 @@ def test_unknown_songs_are_never_recommended() -> None:
 
 
 @pytest.mark.parametrize(
-    "pair, n_unknown_query, n_unknown_target", [((4, 1), 1, 0), ((1, 4), 0, 1), ((4, 5), 1, 1), ((2, 1), 0, 0)]
+    ("pair", "n_unknown_query", "n_unknown_target"), [((4, 1), 1, 0), ((1, 4), 0, 1), ((4, 5), 1, 1), ((2, 1), 0, 0)]
 )
 def test_unknown_query_or_target_is_a_miss_and_counted(
     pair: tuple[int, int], n_unknown_query: int, n_unknown_target: int
@@ -115,7 +115,7 @@ def test_a_listed_song_that_is_not_known_is_no_hit() -> None:
 
 
 @pytest.mark.parametrize(
-    "repeats, n_pairs, hit_ratio", [(Repeats.DROP, 2, 1 / 2), (Repeats.HIT, 4, 3 / 4), (Repeats.MISS, 4, 1 / 4)]
+    ("repeats", "n_pairs", "hit_ratio"), [(Repeats.DROP, 2, 1 / 2), (Repeats.HIT, 4, 3 / 4), (Repeats.MISS, 4, 1 / 4)]
 )
 def test_a_pair_whose_query_is_its_target_follows_the_repeats_rule(
     repeats: Repeats, n_pairs: int, hit_ratio: float
@@ -199,7 +199,7 @@ def test_a_query_without_a_list_is_refused() -> None:
 # ── Intervals ────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("n_hits, n", [(0, 1), (1, 1), (0, 40), (3, 40), (20, 40), (40, 40), (1234, 9159)])
+@pytest.mark.parametrize(("n_hits", "n"), [(0, 1), (1, 1), (0, 40), (3, 40), (20, 40), (40, 40), (1234, 9159)])
 def test_hit_ratio_has_wilsons_interval(n_hits: int, n: int) -> None:
     expected = binomtest(n_hits, n).proportion_ci(method="wilson")
     estimate = wilson(n_hits / n, n=n)
@@ -223,7 +223,7 @@ def test_ndcg_and_objective_have_normal_intervals_over_pairs() -> None:
         assert estimate.n == 20
 
 
-@pytest.mark.parametrize("n_hits, n_misses", [(0, 10), (4, 10), (10, 4), (10, 0), (1, 0)])
+@pytest.mark.parametrize(("n_hits", "n_misses"), [(0, 10), (4, 10), (10, 4), (10, 0), (1, 0)])
 def test_few_hits_or_few_misses_take_wilsons_interval_at_the_mean(n_hits: int, n_misses: int) -> None:
     scores = measured(descending(6), pairs(*[(0, 2)] * n_hits, *[(0, 5)] * n_misses)).overall
     n = n_hits + n_misses

@@ -11,7 +11,7 @@ SESSIONS = [[0, 1, 2, 3], [4, 4, 0], [1, 0, 2, 2, 5]]
 
 
 @pytest.mark.parametrize(
-    "split, held_out, expected",
+    ("split", "held_out", "expected"),
     [
         (Split(), True, [[0, 1], [4], [1, 0, 2]]),
         (Split(query_in_training=True), True, [[0, 1, 2], [4, 4], [1, 0, 2, 2]]),
@@ -44,7 +44,7 @@ def test_counts_have_their_stated_types() -> None:
 
 
 @pytest.mark.parametrize(
-    "name, values",
+    ("name", "values"),
     [
         ("session_gap_minutes", (1, 10_080)),
         ("min_length", (3, 1_000)),
@@ -61,7 +61,7 @@ def test_preparation_takes_values_up_to_their_limits(name: str, values: tuple[fl
 
 
 @pytest.mark.parametrize(
-    "changes, pointer",
+    ("changes", "pointer"),
     [
         ({"session_gap_minutes": 0}, "session_gap_minutes"),
         ({"session_gap_minutes": 10_081}, "session_gap_minutes"),

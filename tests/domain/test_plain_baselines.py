@@ -89,7 +89,7 @@ def test_counts_agree_with_a_reference_in_plain_python(
     ]
 
 
-@pytest.mark.parametrize("meetings_per_block, plays_per_piece", [(1, 1), (7, 3), (40, 1000)])
+@pytest.mark.parametrize(("meetings_per_block", "plays_per_piece"), [(1, 1), (7, 3), (40, 1000)])
 @pytest.mark.parametrize("baseline", [next_song_counts, co_occurrence])
 def test_blocks_and_pieces_change_nothing(
     monkeypatch: pytest.MonkeyPatch,
