@@ -61,8 +61,13 @@ drift: $(READY)
 		$(BIN)/alembic upgrade head && $(BIN)/alembic check
 
 .PHONY: bench
-bench: $(READY) ## Measure tuning and serving
-	@$(BIN)/python -m tests.benchmarks $(ARGS)
+bench: $(READY) ## Measure what tuning and serving cost
+	@$(BIN)/python -m tests.benchmarks.study
+	@$(BIN)/python -m tests.benchmarks.serving
+
+.PHONY: gain
+gain: $(READY) ## Measure what tuning gains over gensim's defaults, over several studies (ARGS go to the benchmark)
+	@$(BIN)/python -m tests.benchmarks.gain $(ARGS)
 
 .PHONY: lock
 lock: $(READY) ## Choose the versions anew that pyproject.toml allows, the ones in the lock first (ARGS=--upgrade for the latest)
