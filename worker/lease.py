@@ -34,6 +34,8 @@ class Pulse:
         self._lease_s = lease_s
         self._tell_every_s = tell_every_s
         self._ends_at_s = claimed_at_s + lease_s
+        self._claimed_at_s = claimed_at_s
+        self._pause_s = 0.0
         self._changed = threading.Condition()
         self._progress: Progress | None = None
         self._is_told = True
@@ -52,7 +54,9 @@ class Pulse:
         return time.monotonic() >= self._ends_at_s
 
     def start(self) -> None:
-        """Begin to report."""
+        """Begin to report; at once when the claim took long, as one may in which a point is suggested."""
+        if time.monotonic() >= self._claimed_at_s + self._interval_s():
+            self._renew()
         self._thread.start()
 
     def note(self, progress: Progress) -> None:
@@ -70,38 +74,41 @@ class Pulse:
         self._thread.join(FIRST_RETRY_S)
 
     def _run(self) -> None:
-        pause_s = 0.0
         last_s = time.monotonic()
-        while self._wait(last_s, pause_s=pause_s):
+        while self._answer is HeartbeatAnswer.CONTINUE and self._wait(last_s):
             last_s = time.monotonic()
-            with self._changed:
-                progress, self._is_told = self._progress, True
-            try:
-                answer = self._beat(progress)
-            except (Unavailable, StorageFull) as error:
-                pause_s = _longer(pause_s)
-                self._is_told = False
-                if not self._is_stopped:
-                    _log.warning("A heartbeat failed and is tried again in %.1f s: %s", pause_s, error)
-                continue
-            except LostLease as error:
-                _log.warning("A heartbeat was refused: %s", error)
-                answer = HeartbeatAnswer.LOST
-            except Exception:
-                pause_s = _longer(pause_s)
-                _log.exception("A heartbeat failed and is tried again in %.1f s.", pause_s)
-                continue
-            pause_s = 0.0
-            if answer is not HeartbeatAnswer.CONTINUE:
-                self._answer = answer
-                return
-            self._ends_at_s = last_s + self._lease_s
+            self._renew()
 
-    def _wait(self, last_s: float, *, pause_s: float) -> bool:
+    def _renew(self) -> None:
+        """One heartbeat; a pause is kept before the next one if it fails."""
+        asked_at_s = time.monotonic()
+        with self._changed:
+            progress, self._is_told = self._progress, True
+        try:
+            answer = self._beat(progress)
+        except (Unavailable, StorageFull) as error:
+            self._pause_s = _longer(self._pause_s)
+            self._is_told = False
+            if not self._is_stopped:
+                _log.warning("A heartbeat failed and is tried again in %.1f s: %s", self._pause_s, error)
+            return
+        except LostLease as error:
+            _log.warning("A heartbeat was refused: %s", error)
+            answer = HeartbeatAnswer.LOST
+        except Exception:
+            self._pause_s = _longer(self._pause_s)
+            _log.exception("A heartbeat failed and is tried again in %.1f s.", self._pause_s)
+            return
+        self._pause_s = 0.0
+        self._answer = answer
+        if answer is HeartbeatAnswer.CONTINUE:
+            self._ends_at_s = asked_at_s + self._lease_s
+
+    def _wait(self, last_s: float) -> bool:
         """Wait for the next heartbeat's time; False when there shall be none."""
         with self._changed:
             while not self._is_stopped:
-                remaining_s = last_s + (pause_s or self._interval_s()) - time.monotonic()
+                remaining_s = last_s + (self._pause_s or self._interval_s()) - time.monotonic()
                 if remaining_s <= 0:
                     return True
                 self._changed.wait(remaining_s)

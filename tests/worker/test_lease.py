@@ -111,3 +111,23 @@ def test_a_stopped_pulse_is_silent() -> None:
     n_heard = len(beats.heard)
     time.sleep(0.2)
     assert len(beats.heard) == n_heard
+
+
+def test_a_lease_that_was_nearly_spent_on_the_claim_is_renewed_before_the_work() -> None:
+    beats = Beats()
+    beating = Pulse(beats, lease_s=60, claimed_at_s=time.monotonic() - 100)
+    assert beating.has_lapsed
+    beating.start()
+    assert not beating.has_lapsed
+    assert len(beats.heard) == 1
+    beating.stop()
+
+
+def test_a_lease_that_was_lost_during_the_claim_is_noticed_before_the_work() -> None:
+    beats = Beats()
+    beats.answers = [HeartbeatAnswer.LOST]
+    beating = Pulse(beats, lease_s=60, claimed_at_s=time.monotonic() - 100)
+    beating.start()
+    assert beating.answer is HeartbeatAnswer.LOST
+    beating.stop()
+    assert len(beats.heard) == 1
