@@ -116,7 +116,6 @@ def test_a_stopped_pulse_is_silent() -> None:
 def test_a_lease_that_was_nearly_spent_on_the_claim_is_renewed_before_the_work() -> None:
     beats = Beats()
     beating = Pulse(beats, lease_s=60, claimed_at_s=time.monotonic() - 100)
-    assert beating.has_lapsed
     beating.start()
     assert not beating.has_lapsed
     assert len(beats.heard) == 1
