@@ -169,5 +169,5 @@ def not_heard(
     found: NDArray[np.int64], scores: NDArray[np.float32], *, heard: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k of the songs found, best first, that are not among `heard`; the padding (-1) goes too."""
-    is_new = (found >= 0) & ~np.isin(found, heard)
+    is_new = (found >= 0) & ~np.isin(found, heard, kind="table")
     return found[is_new][:k], scores[is_new][:k]

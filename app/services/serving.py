@@ -229,7 +229,7 @@ def _recommend(
     model = live.model
     weights = recency_weights(history.played_at_ms, now_ms=_ms(now), half_life_days=options.half_life_days)
     vector = profile(model.query_rows(history.songs), weights)
-    heard = np.unique(history.songs[: options.recent_songs_excluded])
+    heard = history.songs[: options.recent_songs_excluded]
     reason: FallbackReason | None = None
     if vector is None:
         reason = "history_cancels_out" if len(history) else reason_if_empty

@@ -183,6 +183,8 @@ def serve(folder: Path) -> None:
     async def constant() -> Response:
         return Response(body, media_type="application/json")
 
+    # Before all others: a route is looked for in the order in which routes were added.
+    app.router.routes.insert(0, app.router.routes.pop())
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(
