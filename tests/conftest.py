@@ -8,7 +8,6 @@ import fcntl
 import logging
 import os
 import shutil
-import sys
 import tempfile
 import uuid
 import warnings
@@ -58,18 +57,6 @@ def _no_settings_from_outside() -> Iterator[None]:
             if name.upper().startswith(PREFIX) and not name.upper().startswith(TEST_PREFIX):
                 patch.delenv(name)
         yield
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    """The environment for a program of ours: a data folder of its own and no other settings."""
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {
-        **{name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)},
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
-        "PYTHONPATH": os.pathsep.join(paths),
-        "SEGUE_DATA_DIR": str(tmp_path / "data"),
-    }
 
 
 @pytest.fixture

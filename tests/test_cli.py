@@ -1,6 +1,5 @@
 """The command line: what it makes, what it refuses and how it ends."""
 
-import os
 import re
 import signal
 import socket
@@ -25,6 +24,9 @@ from app.config import load
 from app.domain.datasets import Dataset, DatasetState
 from app.domain.lease import Failure
 from app.domain.listening import Preparation, Repeats, Split
+from tests.conftest import ROOT
+from tests.processes import Server, descendants, environment, is_alive, stop, until
+from tests.processes import server as started
 from tests.values import statistics
 
 pytestmark = pytest.mark.usefixtures("logging_restored", "_at_home")
@@ -37,6 +39,7 @@ SONGS = "song_id,title,artist,language\na,A,X,fr\nb,B,Y,fr\nc,C,Z,de\n"
 def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGUE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
     monkeypatch.setenv("COLUMNS", "200")
@@ -104,9 +107,9 @@ def test_the_version_is_shown() -> None:
     assert result.stdout.startswith("segue ")
 
 
-def test_help_is_quick_for_it_loads_no_heavy_module(environment: dict[str, str]) -> None:
+def test_help_is_quick_for_it_loads_no_heavy_module() -> None:
     program = [sys.executable, "-X", "importtime", "-m", "app.cli", "--help"]
-    result = subprocess.run(program, env=environment, capture_output=True, text=True, check=True)
+    result = subprocess.run(program, env=environment(load()), capture_output=True, text=True, check=True)
     assert "numpy" not in result.stderr
     assert "pydantic" not in result.stderr
 
@@ -183,103 +186,55 @@ def test_an_address_that_is_not_ours_is_named() -> None:
     assert "192.0.2.1" in refused(segue("serve", "--host", "192.0.2.1", "--port", "0"))
 
 
-def eventually(is_so: Callable[[], object], *, within_s: float = 90.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-@contextmanager
-def running(*arguments: str, environment: dict[str, str]) -> Iterator[tuple[subprocess.Popen[str], Path]]:
-    """A program of ours and the file that its standard error goes to; killed with its group if it is still there."""
-    log = Path("stderr.log")
-    with log.open("w", encoding="utf-8") as output:
-        program = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", *arguments],
-            env=environment,
-            stderr=output,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-        )
-    try:
-        yield program, log
-    finally:
-        if program.poll() is None:
-            os.killpg(program.pid, signal.SIGKILL)
-            program.wait()
-
-
-def url_of(program: subprocess.Popen[str], log: Path) -> str:
-    """Where the server answers, once it does."""
-
-    def address() -> str | None:
-        assert program.poll() is None, log.read_text()
-        found = re.search(r"listens on (http://\S+),", log.read_text())
-        return None if found is None else found[1]
-
-    eventually(address)
-    url = str(address())
-
-    def answers() -> bool:
-        assert program.poll() is None, log.read_text()
-        try:
-            return httpx2.get(f"{url}/health/live", timeout=2).status_code == 200
-        except httpx2.TransportError:
-            return False
-
-    eventually(answers)
-    return url
-
-
-def workers_of(program: subprocess.Popen[str]) -> list[psutil.Process]:
-    return [child for child in psutil.Process(program.pid).children() if child.cmdline()[-2:] == ["-m", "worker"]]
+def workers_of(server: Server) -> list[psutil.Process]:
+    children = psutil.Process(server.leader.pid).children()
+    return [child for child in children if is_alive(child) and child.cmdline()[-2:] == ["-m", "worker"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_server_with_its_worker_starts_on_nothing_and_stops_clean(
-    environment: dict[str, str], number: signal.Signals
-) -> None:
-    with running("serve", "--with-worker", "--port", "0", environment=environment) as (program, log):
-        url_of(program, log)
-        eventually(lambda: len(workers_of(program)) == 1)
-        (worker,) = workers_of(program)
-        eventually(lambda: "is ready" in log.read_text())
-        program.send_signal(number)
-        assert program.wait(60) == 0, log.read_text()
-        assert not worker.is_running()
-        assert "Traceback" not in log.read_text()
+def test_the_server_with_its_worker_starts_on_nothing_and_stops_clean(number: signal.Signals) -> None:
+    with started(load(), arguments=("--with-worker",)) as server:
+        until(lambda: " is ready" in server.log.read_text(), "the worker is ready")
+        (worker,) = workers_of(server)
+        server.leader.send_signal(number)
+        assert server.leader.wait(60) == 0
+        assert not is_alive(worker)
+        assert "Traceback" not in server.log.read_text()
 
 
-def test_a_killed_worker_is_replaced_while_the_server_answers(environment: dict[str, str]) -> None:
-    with running("serve", "--with-worker", "--port", "0", environment=environment) as (program, log):
-        url = url_of(program, log)
-        eventually(lambda: len(workers_of(program)) == 1)
-        (first,) = workers_of(program)
+def test_a_killed_worker_is_replaced_while_the_server_answers() -> None:
+    with started(load(), arguments=("--with-worker",)) as server:
+        until(lambda: len(workers_of(server)) == 1, "a worker runs")
+        (first,) = workers_of(server)
         first.kill()
-        eventually(lambda: [worker for worker in workers_of(program) if worker.pid != first.pid])
-        assert httpx2.get(f"{url}/health/live").status_code == 200
-        program.terminate()
-        assert program.wait(60) == 0
+        until(lambda: [worker.pid for worker in workers_of(server)] not in ([], [first.pid]), "another worker runs")
+        assert httpx2.get(f"{server.url}/health/live").status_code == 200
 
 
-def test_several_server_processes_share_a_port_and_stop_together(environment: dict[str, str]) -> None:
-    with running("serve", "--processes", "2", "--port", "0", environment=environment) as (program, log):
-        url_of(program, log)
-        children = psutil.Process(program.pid).children(recursive=True)
+def test_several_server_processes_share_a_port_and_stop_together() -> None:
+    with started(load(), arguments=("--processes", "2")) as server:
+        children = descendants(server.leader.pid)
         assert len(children) >= 2
-        program.terminate()
-        assert program.wait(60) == 0
-        eventually(lambda: not any(child.is_running() for child in children))
+        server.leader.terminate()
+        assert server.leader.wait(60) == 0
+        until(lambda: not any(is_alive(child) for child in children), "all have stopped")
 
 
-def test_work_becomes_a_worker_that_stops_on_sigterm(environment: dict[str, str]) -> None:
-    with running("work", "--slots", "2", environment=environment) as (program, log):
-        eventually(lambda: "is ready" in log.read_text())
+# work
+
+
+def test_work_becomes_a_worker_that_stops_on_sigterm(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    command = [sys.executable, "-m", "app.cli", "work", "--slots", "2"]
+    with log.open("wb") as output:
+        program = subprocess.Popen(command, env=environment(load()), stderr=output, start_new_session=True)
+    try:
+        until(lambda: " is ready" in log.read_text(), "the worker is ready")
         assert psutil.Process(program.pid).cmdline()[-2:] == ["-m", "worker"]
         program.terminate()
         assert program.wait(60) == 0, log.read_text()
+    finally:
+        stop(program)
 
 
 # import
@@ -366,7 +321,7 @@ def worker_that(ends: Callable[[Container], None]) -> Iterator[None]:
 
     def claim() -> None:
         with container() as built:
-            eventually(lambda: built.datasets.list(limit=1).rows)
+            until(lambda: bool(built.datasets.list(limit=1).rows), "a dataset is asked for")
             ends(built)
 
     assert segue("migrate").exit_code == 0

@@ -3,12 +3,12 @@
 import os
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from app.keeper import WorkerKeeper
+from tests.processes import until
 
 LIVES = "import os, pathlib, sys, time; pathlib.Path(sys.argv[1], str(os.getpid())).touch(); time.sleep(60)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {LIVES}"
@@ -24,16 +24,9 @@ def started(folder: Path) -> list[int]:
     return [int(path.name) for path in folder.iterdir()]
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
 def test_the_worker_runs_while_kept_and_stops_when_asked(tmp_path: Path) -> None:
     with keeper(LIVES, tmp_path):
-        eventually(lambda: len(started(tmp_path)) == 1)
+        until(lambda: len(started(tmp_path)) == 1, "workers started: 1")
         (worker,) = started(tmp_path)
         assert psutil.pid_exists(worker)
         assert os.getsid(worker) == os.getsid(0)
@@ -43,23 +36,23 @@ def test_the_worker_runs_while_kept_and_stops_when_asked(tmp_path: Path) -> None
 
 def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
     with keeper(LIVES, tmp_path):
-        eventually(lambda: len(started(tmp_path)) == 1)
+        until(lambda: len(started(tmp_path)) == 1, "workers started: 1")
         (first,) = started(tmp_path)
         os.kill(first, 9)
-        eventually(lambda: len(started(tmp_path)) == 2)
+        until(lambda: len(started(tmp_path)) == 2, "workers started: 2")
     assert not any(psutil.pid_exists(worker) for worker in started(tmp_path))
 
 
 def test_a_worker_that_cannot_run_is_tried_again_later_each_time(tmp_path: Path) -> None:
     with keeper(DIES, tmp_path):
-        eventually(lambda: len(started(tmp_path)) >= 3)
+        until(lambda: len(started(tmp_path)) >= 3, "workers started: 3")
         time.sleep(0.3)
     assert len(started(tmp_path)) < 12
 
 
 def test_a_worker_that_does_not_stop_in_time_is_killed(tmp_path: Path) -> None:
     with keeper(DEAF, tmp_path, grace_s=0.2):
-        eventually(lambda: len(started(tmp_path)) == 1)
+        until(lambda: len(started(tmp_path)) == 1, "workers started: 1")
         (worker,) = started(tmp_path)
     assert not psutil.pid_exists(worker)
 
