@@ -22,7 +22,7 @@ from app.services.studies import StudyService
 
 T = TypeVar("T")
 
-ENTITY_TAG = re.compile(r'"([1-9][0-9]{0,8})"')
+ENTITY_TAG = re.compile(r'"(0|[1-9][0-9]{0,8})"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +123,7 @@ MatchHeader = Annotated[
     str | None,
     Header(
         alias="If-Match",
-        description='The generation that the alias must be at, such as `"3"`, or `*` for any.',
+        description='The generation that the alias must be at, such as `"3"`, `"0"` for none yet, or `*` for any.',
         max_length=64,
     ),
 ]

@@ -1,10 +1,13 @@
 """Search spaces: for each hyperparameter a range, choices, or a fixed value."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Literal, cast
 
 from pydantic import ConfigDict, Discriminator, Field, StringConstraints, Tag
 
 from app.api.schemas.base import Body
+from app.domain.errors import InvalidRequest
 from app.domain.tuning.search_space import (
     CategoricalParameter,
     FloatParameter,
@@ -107,6 +110,24 @@ ParameterBody = Annotated[
 ]
 
 SearchSpaceBody = dict[ParameterName, ParameterBody]
+
+
+@contextmanager
+def pointing_into(space: SearchSpaceBody) -> Iterator[None]:
+    """Have the domain's refusals point to where the body has what is wrong: its words for a type and a value differ."""
+    named: dict[str, object] = {**space}
+    try:
+        yield
+    except InvalidRequest as error:
+        _, *steps = error.pointer.split("/")
+        match steps:
+            case ["search_space", name] if isinstance(named.get(name), FixedValue):
+                pointer = f"{error.pointer}/value"
+            case ["search_space", name, "kind"]:
+                pointer = f"/search_space/{name}/type"
+            case _:
+                raise
+        raise InvalidRequest(str(error), pointer=pointer) from error
 
 
 def overrides(space: SearchSpaceBody) -> dict[str, Parameter | Value]:

@@ -1,20 +1,32 @@
 """Studies: what a client asks for and what it is told."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypedDict
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from app.api.schemas.base import LATEST_SEED, Body, FailureView, Name, ResourceId, View
+from app.api.schemas.base import Body, FailureView, Name, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
-from app.api.schemas.search_spaces import SearchSpaceBody, overrides, search_space_view
+from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
 from app.api.schemas.trials import STUDY_ID, TRIAL_ID, TrialSummaryView
 from app.domain.errors import InvalidRequest
 from app.domain.tuning.search_space import preset
-from app.domain.tuning.study import Objective, Study, StudySpec, StudyState
+from app.domain.tuning.study import LIMITS, Objective, Study, StudySpec, StudyState
 from app.domain.tuning.trial import TrialState
 from app.services.studies import StudyView as StudyFacts
+
+
+class Bounds(TypedDict):
+    """The smallest and largest value of a field."""
+
+    ge: int
+    le: int
+
+
+def _within(name: str) -> Bounds:
+    low, high = LIMITS[name]
+    return {"ge": low, "le": high}
 
 
 class ObjectiveBody(Body):
@@ -55,20 +67,30 @@ class StudyBody(Body):
     objective: ObjectiveBody = ObjectiveBody()
     algorithm: Literal["bayesian", "random"] = "bayesian"
     acquisition: Literal["ei", "ucb", "poi"] = "ei"
-    n_initial: int = Field(default=5, ge=1, le=1_000, description="Trials at random before the first suggestion.")
-    n_iterations: int = Field(default=19, ge=0, le=1_000, description="Trials suggested after them.")
+    n_initial: int = Field(
+        default=5, **_within("n_initial"), description="Trials at random before the first suggestion."
+    )
+    n_iterations: int = Field(default=19, **_within("n_iterations"), description="Trials suggested after them.")
     epochs: int = Field(
         default=3, ge=1, le=1_000, description="Epochs of every trial; the extended preset tunes them unless given."
     )
-    seed: int = Field(default=0, ge=0, le=LATEST_SEED)
-    parallelism: int = Field(default=1, ge=1, le=64, description="Most trials at once.")
-    threads: int = Field(default=1, ge=1, le=64, description="Threads per trial; only with one are trials repeatable.")
+    seed: int = Field(default=0, **_within("seed"))
+    parallelism: int = Field(default=1, **_within("parallelism"), description="Most trials at once.")
+    threads: int = Field(
+        default=1, **_within("threads"), description="Threads per trial; only with one are trials repeatable."
+    )
     trial_timeout_s: float | None = Field(default=None, ge=1, le=30 * 86_400)
-    max_attempts: int = Field(default=3, ge=1, le=10, description="How often a trial is begun before it has failed.")
+    max_attempts: int = Field(
+        default=3, **_within("max_attempts"), description="How often a trial is begun before it has failed."
+    )
     baselines: bool = Field(default=True, description="Measure gensim's defaults and the plain baselines too.")
 
     def spec(self) -> StudySpec:
         """The domain's value. Raises: InvalidRequest."""
+        with pointing_into(self.search_space):
+            return self._spec()
+
+    def _spec(self) -> StudySpec:
         changed = overrides(self.search_space)
         if "epochs" in self.model_fields_set:
             if "epochs" in changed:

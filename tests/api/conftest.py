@@ -1,0 +1,24 @@
+"""The server on a fresh SQLite database, and one whose content no test changes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.api.world import World, app_on, container_on
+
+
+@pytest.fixture
+def world(sqlite_url: str, tmp_path: Path) -> Iterator[World]:
+    """A server with nothing in it."""
+    container = container_on(sqlite_url, tmp_path / "store")
+    app = app_on(container)
+    with TestClient(app) as client:
+        yield World(container, app, client)
+
+
+@pytest.fixture
+def client(world: World) -> TestClient:
+    """Asks it."""
+    return world.client

@@ -1,0 +1,190 @@
+"""From a file to recommendations, over HTTP, with the test as the worker."""
+
+import hashlib
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.api.world import PLAYS_CSV, World
+from tests.values import outcome
+
+
+def test_an_upload_tells_format_size_and_checksum(client: TestClient) -> None:
+    sent = client.post("/v1/uploads", content=PLAYS_CSV, headers={"Content-Type": "text/csv"})
+    assert sent.status_code == 201
+    upload = sent.json()
+    assert upload["format"] == "csv"
+    assert upload["size_bytes"] == len(PLAYS_CSV)
+    assert upload["sha256"] == hashlib.sha256(PLAYS_CSV).hexdigest()
+    assert sent.headers["Location"] == f"/v1/uploads/{upload['id']}"
+    assert client.get(sent.headers["Location"]).json() == upload
+
+
+def test_a_dataset_of_an_upload_is_queued_and_found_where_it_says(client: TestClient) -> None:
+    upload_id = client.post("/v1/uploads", content=PLAYS_CSV).json()["id"]
+    made = client.post("/v1/datasets", json={"name": "spring", "plays": {"upload_id": upload_id}})
+    assert made.status_code == 202
+    dataset = made.json()
+    assert dataset["state"] == "queued"
+    assert dataset["plays"] == {"upload_id": upload_id, "source": None}
+    assert dataset["preparation"]["session_gap_minutes"] == 30
+    assert client.get(made.headers["Location"]).json() == dataset
+
+
+def test_a_ready_dataset_shows_its_statistics(world: World) -> None:
+    dataset = world.client.get(f"/v1/datasets/{world.ready_dataset()}").json()
+    assert dataset["state"] == "ready"
+    assert dataset["progress"] == {"phase": "ready", "fraction": 1.0, "epoch": None}
+    assert dataset["fingerprint"] == "f" * 64
+    assert dataset["statistics"]["overall"]["sessions"] == 3
+    assert dataset["finished_at"].endswith("Z")
+
+
+def test_the_dataset_alone_runs_the_articles_study(world: World) -> None:
+    made = world.client.post("/v1/studies", json={"dataset_id": world.ready_dataset()})
+    spec = made.json()["spec"]
+    assert (spec["preset"], spec["algorithm"], spec["acquisition"]) == ("article", "bayesian", "ei")
+    assert (spec["n_initial"], spec["n_iterations"], spec["parallelism"]) == (5, 19, 1)
+    assert spec["search_space"]["vector_size"] == {"type": "int", "low": 10, "high": 200, "scale": "linear"}
+    assert spec["search_space"]["epochs"] == {"value": 3}
+    study = world.client.get(made.headers["Location"]).json()
+    assert study["state"] == "queued"
+    assert study["progress"] == {"fraction": 0.0, "n_ended": 0, "n_trials": 30}
+    assert [trial["name"] for trial in study["baselines"]][:2] == ["gensim_defaults", "gensim_defaults_skip_gram"]
+
+
+def test_the_extended_preset_takes_a_number_of_epochs_as_fixed(world: World) -> None:
+    asked = {"dataset_id": world.ready_dataset(), "preset": "extended"}
+    tuned = world.client.post("/v1/studies", json=asked).json()["spec"]["search_space"]
+    fixed = world.client.post("/v1/studies", json={**asked, "epochs": 7}).json()["spec"]["search_space"]
+    assert tuned["epochs"] == {"type": "int", "low": 3, "high": 100, "scale": "log"}
+    assert fixed["epochs"] == {"value": 7}
+    assert fixed["scoring"] == {"type": "categorical", "choices": ["input", "output", "sum"]}
+
+
+def test_a_search_space_is_shown_as_it_is_asked_for(world: World) -> None:
+    space = {
+        "alpha": {"type": "float", "low": 0.01, "high": 0.5, "scale": "linear"},
+        "window": {"value": 4},
+        "sg": {"type": "categorical", "choices": [0, 1]},
+    }
+    study = world.client.post("/v1/studies", json={"dataset_id": world.ready_dataset(), "search_space": space}).json()
+    assert space.items() <= study["spec"]["search_space"].items()
+
+
+def test_a_running_study_shows_its_trial(world: World) -> None:
+    study_id = world.study(n_initial=2)
+    work = world.container.trials.claim("worker")
+    assert work is not None
+    study = world.client.get(f"/v1/studies/{study_id}").json()
+    assert study["state"] == "running"
+    assert study["counts"]["running"] == 1
+    (running,) = study["running"]
+    assert running["parameters"]["epochs"] == 3
+    assert running["attempt"] == 1
+    assert world.client.get(f"/v1/trials/{work.trial.id}").json()["epochs"] == []
+
+
+def test_a_completed_study_shows_its_best_and_its_confirmation(world: World) -> None:
+    study = world.client.get(f"/v1/studies/{world.completed_study()}").json()
+    assert study["state"] == "completed"
+    assert study["best"]["objective"] == pytest.approx(0.2)
+    assert study["best"]["id"] == study["best_trial_id"]
+    assert study["best"]["validation"]["overall"]["hit_ratio"]["n"] == 100
+    assert study["best"]["validation"]["segments"]["ar"]["n_pairs"] == 100
+    assert study["confirmation"]["source_trial_id"] == study["best"]["id"]
+    assert study["progress"]["fraction"] == 1.0
+
+
+def test_trials_come_in_order_and_by_role(world: World) -> None:
+    study_id = world.completed_study()
+    whole = world.client.get(f"/v1/studies/{study_id}/trials").json()
+    assert [trial["role"] for trial in whole["items"]] == ["search", "confirmation"]
+    assert whole["next_cursor"] is None
+    part = world.client.get(f"/v1/studies/{study_id}/trials", params={"role": "confirmation"}).json()
+    assert part["items"] == whole["items"][1:]
+    first = world.client.get(f"/v1/studies/{study_id}/trials", params={"limit": 1}).json()
+    then = world.client.get(f"/v1/studies/{study_id}/trials", params={"limit": 1, "cursor": first["next_cursor"]})
+    assert [*first["items"], *then.json()["items"]] == whole["items"]
+
+
+def test_a_study_is_paused_resumed_and_cancelled(world: World) -> None:
+    study_id = world.study()
+    ways = {"pause": "paused", "resume": "queued", "cancel": "cancelled"}
+    for way, state in ways.items():
+        moved = world.client.post(f"/v1/studies/{study_id}/{way}")
+        assert (moved.status_code, moved.json()["state"]) == (200, state)
+    refused = world.client.post(f"/v1/studies/{study_id}/cancel")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+
+def test_a_failed_trial_says_why(world: World) -> None:
+    from app.domain.lease import Failure
+
+    world.study(max_attempts=1)
+    work = world.container.trials.claim("worker")
+    assert work is not None
+    world.container.trials.fail(work.claim, Failure(code="out_of_memory", reason="Too much."), is_final=False)
+    trial = world.client.get(f"/v1/trials/{work.trial.id}").json()
+    assert trial["state"] == "failed"
+    assert trial["failure"] == {"code": "out_of_memory", "reason": "Too much."}
+
+
+def test_a_model_shows_lineage_files_and_index(world: World) -> None:
+    model_id = world.built_model()
+    model = world.client.get(f"/v1/models/{model_id}").json()
+    assert model["state"] == "ready"
+    assert model["lineage"]["fingerprint"] == "f" * 64
+    assert model["index"]["recall"] == 1.0
+    (file,) = model["files"]
+    assert file == {"name": "vectors.npy", "size_bytes": 7, "sha256": hashlib.sha256(b"vectors").hexdigest()}
+    assert world.client.get("/v1/models").json()["items"] == [model]
+
+
+def test_promotion_without_a_body_takes_the_winner_to_production(world: World) -> None:
+    promoted = world.client.post(f"/v1/studies/{world.completed_study()}/promote")
+    assert promoted.status_code == 202
+    assert promoted.headers["Location"] == f"/v1/models/{promoted.json()['id']}"
+    assert (promoted.json()["alias"], promoted.json()["fit"]) == ("production", "trial")
+
+
+def test_only_a_completed_study_is_promoted(world: World) -> None:
+    refused = world.client.post(f"/v1/studies/{world.study()}/promote", json={"fit": "full"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+
+def test_lists_are_paged_newest_first(world: World) -> None:
+    made = [
+        world.client.post("/v1/datasets", json={"name": str(n), "plays": {"source": "plays"}}).json()["id"]
+        for n in range(3)
+    ]
+    first = world.client.get("/v1/datasets", params={"limit": 2}).json()
+    then = world.client.get("/v1/datasets", params={"limit": 2, "cursor": first["next_cursor"]}).json()
+    assert [entry["id"] for entry in first["items"] + then["items"]] == made[::-1]
+    assert then["next_cursor"] is None
+
+
+def test_sources_are_listed_without_their_paths(client: TestClient) -> None:
+    assert client.get("/v1/sources").json() == {"items": [{"name": "plays"}], "next_cursor": None}
+
+
+def test_progress_and_epochs_of_a_trial_are_shown(world: World) -> None:
+    from dataclasses import replace
+
+    from app.domain.lease import Progress
+    from app.domain.measurement import EpochMeasurement
+
+    world.study()
+    work = world.container.trials.claim("worker")
+    assert work is not None
+    world.container.trials.heartbeat(work.claim, Progress(phase="train", fraction=0.25, epoch=1))
+    path = f"/v1/trials/{work.trial.id}"
+    assert world.client.get(path).json()["progress"] == {"phase": "train", "fraction": 0.25, "epoch": 1}
+    measured = outcome(0.2)
+    assert measured.validation is not None
+    epoch = EpochMeasurement(epoch=1, train_s=0.5, scores=measured.validation.overall)
+    world.container.trials.complete(work.claim, replace(measured, epochs=(epoch,)), staged=world.staged())
+    trial = world.client.get(path).json()
+    assert trial["epochs"][0]["train_s"] == 0.5
+    assert trial["epochs"][0]["scores"]["ndcg"]["low"] == pytest.approx(0.15)
+    assert trial["times_s"] == {"train": 1.0}

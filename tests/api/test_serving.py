@@ -1,0 +1,121 @@
+"""Neighbours, songs, recommendations and plays over HTTP."""
+
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.api.world import SONGS, World
+
+
+@pytest.fixture
+def live(world: World) -> World:
+    """A server with a model of five songs."""
+    world.built_model()
+    return world
+
+
+def play(event_id: str, song_id: str, **changes: object) -> dict[str, object]:
+    """A play of user `new`."""
+    return {"event_id": event_id, "user_id": "new", "song_id": song_id, "played_at": "2026-01-01T12:00:00Z", **changes}
+
+
+def test_neighbours_are_ranked_and_name_their_model(live: World) -> None:
+    answer = live.client.get("/v1/songs/a/neighbours", params={"k": 2}).json()
+    assert answer["song_id"] == "a"
+    assert (answer["alias"], answer["generation"]) == ("production", 1)
+    assert answer["model_id"].startswith("mdl_")
+    assert [near["song_id"] for near in answer["neighbours"]] == ["b", "AC/DC"]
+    assert answer["neighbours"][0] == {"song_id": "b", "title": "Beta", "artist": "One", "score": 0.92388}
+
+
+@pytest.mark.parametrize("song", SONGS, ids=lambda song: song.song_id)
+def test_any_id_may_stand_in_a_path(live: World, song: object) -> None:
+    song_id = song.song_id  # type: ignore[attr-defined]
+    path = f"/v1/songs/{quote(song_id, safe='')}"
+    assert live.client.get(path).json()["song"]["song_id"] == song_id
+    near = live.client.get(f"{path}/neighbours").json()
+    assert near["song_id"] == song_id
+    assert song_id not in {song["song_id"] for song in near["neighbours"]}
+
+
+def test_a_slash_of_an_id_may_be_left_as_it_is(live: World) -> None:
+    assert live.client.get("/v1/songs/AC/DC").json()["song"]["title"] == "Gamma"
+    assert live.client.get("/v1/songs/AC/DC/neighbours").json()["song_id"] == "AC/DC"
+
+
+def test_songs_are_found_by_their_words(live: World) -> None:
+    found = live.client.get("/v1/songs", params={"query": "ONE eta"}).json()
+    assert [song["song_id"] for song in found["items"]] == ["b"]
+    assert live.client.get("/v1/songs").json()["items"][0]["details"] == {"language": "ar"}
+    first = live.client.get("/v1/songs", params={"limit": 3}).json()
+    then = live.client.get("/v1/songs", params={"limit": 3, "cursor": first["next_cursor"]}).json()
+    assert [song["song_id"] for song in first["items"] + then["items"]] == [song.song_id for song in SONGS]
+
+
+def test_unknown_songs_are_not_found(live: World) -> None:
+    for path in ("/v1/songs/none", "/v1/songs/none/neighbours"):
+        refused = live.client.get(path)
+        assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
+
+
+@pytest.mark.parametrize("path", ["/v1/songs", "/v1/songs/a", "/v1/songs/a/neighbours", "/v1/users/u/recommendations"])
+def test_without_a_live_model_there_is_no_answer(client: TestClient, path: str) -> None:
+    refused = client.get(path)
+    assert (refused.status_code, refused.json()["code"]) == (503, "nothing_live")
+
+
+def test_a_users_songs_of_the_dataset_are_used(live: World) -> None:
+    answer = live.client.get("/v1/users/u/recommendations", params={"k": 2, "half_life_days": 7.5}).json()
+    assert answer["user_id"] == "u"
+    assert answer["fallback"] is None
+    assert answer["history"] == "complete"
+    assert answer["n_plays_used"] == 1
+    assert [song["song_id"] for song in answer["recommendations"]] == ["b", "AC/DC"]
+
+
+def test_unknown_users_get_popular_songs(live: World) -> None:
+    answer = live.client.get("/v1/users/some%2Fbody/recommendations", params={"k": 2}).json()
+    assert answer["user_id"] == "some/body"
+    assert (answer["fallback"], answer["reason"]) == ("popular", "unknown_user")
+    assert [song["song_id"] for song in answer["recommendations"]] == ["a", "b"]
+    assert answer["recommendations"][0]["score"] is None
+
+
+def test_plays_count_in_the_next_request_and_once(live: World) -> None:
+    batch = {"plays": [play("e1", "b", seconds_streamed=3), play("e2", "b"), play("e1", "a")]}
+    sent = live.client.post("/v1/plays", json=batch)
+    assert sent.status_code == 200
+    assert [verdict["verdict"] for verdict in sent.json()["verdicts"]] == ["accepted", "accepted", "duplicate"]
+    assert (sent.json()["n_accepted"], sent.json()["n_duplicate"]) == (2, 1)
+    again = live.client.post("/v1/plays", json=batch).json()
+    assert (again["n_accepted"], again["n_duplicate"]) == (0, 3)
+    answer = live.client.get("/v1/users/new/recommendations", params={"k": 1}).json()
+    assert answer["fallback"] is None
+    assert answer["recommendations"][0]["song_id"] in {"a", "AC/DC"}
+
+
+@pytest.mark.parametrize(
+    "played_at",
+    ["2026-01-01T12:00:00.5+05:30", "2026-01-01 12:00:00z", "1970-01-01T00:00:00Z", "2026-01-01T12:00:00.123456789Z"],
+)
+def test_instants_are_taken_as_rfc_3339_has_them(client: TestClient, played_at: str) -> None:
+    assert client.post("/v1/plays", json={"plays": [play("e", "a", played_at=played_at)]}).status_code == 200
+
+
+def test_a_play_from_the_future_is_refused(client: TestClient) -> None:
+    later = (datetime.now(UTC) + timedelta(days=3)).isoformat()
+    refused = client.post("/v1/plays", json={"plays": [play("e", "a"), play("f", "a", played_at=later)]})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "/plays/1/played_at"
+
+
+def test_a_history_in_the_request_is_all_that_counts(live: World) -> None:
+    history = [{"song_id": "a"}, {"song_id": "b", "played_at": "2020-01-01T00:00:00Z"}, {"song_id": "x"}]
+    answer = live.client.post("/v1/recommendations", json={"history": history, "k": 5, "half_life_days": 1}).json()
+    assert answer["history"] == "request"
+    assert answer["user_id"] is None
+    assert answer["unknown_song_ids"] == ["x"]
+    assert answer["n_plays_used"] == 2
+    assert {song["song_id"] for song in answer["recommendations"]}.isdisjoint({"a", "b"})
