@@ -1,10 +1,12 @@
 """`python -m worker`: claim work and do it, until SIGTERM or SIGINT."""
 
+import importlib
 import logging
 import os
 import queue
 import signal
 import sys
+import threading
 
 from app import config, log
 from app.bootstrap import Container, build
@@ -83,12 +85,18 @@ def main() -> int:
     if n_swept:
         _log.info("Removed %d folder(s) that dead workers left.", n_swept)
     _log.info("Worker %s is ready.", worker_id)
+    threading.Thread(target=_load_suggesters, name="suggesters", daemon=True).start()
     try:
         assemble(container, worker_id=worker_id, asked=asked).run()
     finally:
         container.stop()
     _log.info("Worker %s has stopped.", worker_id)
     return 0
+
+
+def _load_suggesters() -> None:
+    """Have scikit-learn imported, which takes seconds, before the first study asks for a suggestion."""
+    importlib.import_module("app.adapters.bayes_opt")
 
 
 if __name__ == "__main__":

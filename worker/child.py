@@ -29,6 +29,7 @@ from typing import NoReturn
 
 from app.domain.lease import Progress
 from worker.failures import failure_of
+from worker.memory import private_bytes
 from worker.messages import (
     Advanced,
     Ended,
@@ -157,9 +158,10 @@ def _run(line: bytes, perform: Perform, outlet: Outlet) -> None:
 
 
 def _limit_memory(memory_bytes: int) -> None:
-    """Private writable memory (RLIMIT_DATA): mapped files, such as the corpus, are not counted."""
+    """Private writable memory beside that of the imports (RLIMIT_DATA); mapped files, as the corpus is, don't count."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+    limit = private_bytes(os.getpid()) + memory_bytes
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 

@@ -19,7 +19,9 @@ REASON_LIMIT = 1_000
 NEAR_THE_LIMIT = 0.8
 """A child that dies holding this share of its memory limit is said to have exhausted it."""
 
-_WITHOUT_MEMORY = re.compile(r"bad_alloc|MemoryError|cannot allocate memory|out of memory|memory allocation", re.I)
+_WITHOUT_MEMORY = re.compile(
+    r"bad_alloc|MemoryError|cannot allocate memory|out of memory|memory allocation|can't start new thread", re.I
+)
 _WITHOUT_SPACE = re.compile(r"no space left on device|disk quota exceeded|disk full", re.I)
 _PATH = re.compile(r"(?<![\w.:/])/(?:[^\s/'\":,;()]+/)+([^\s/'\":,;()]*)")
 _CONTROL = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")

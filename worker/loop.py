@@ -104,10 +104,12 @@ class Slot:
 
     def _turn(self) -> bool:
         """Claim one piece of work and see it through; whether there was one."""
-        runner = self._warm_runner()
+        if self._runner is None:
+            self._runner = self._new_runner()
         self._reaper.reap()
         claimed_at_s = time.monotonic()
         held = self._claim()
+        runner = self._warm_runner()  # after the claim: meanwhile the last child leaves
         if held is None:
             return False
         pulse = Pulse(held.heartbeat, lease_s=self._lease_s, claimed_at_s=claimed_at_s)

@@ -17,7 +17,7 @@ from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a child may use: cores, and bytes of private memory (None: as much as there is)."""
+    """What a child may use: cores, and bytes of memory beside that of the imports (None: all there is)."""
 
     threads: int = 1
     memory_bytes: int | None = None

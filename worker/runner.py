@@ -11,10 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 from worker.failures import LastSeen
+from worker.memory import n_killed_by_system, private_bytes
 from worker.messages import Ended, Message, Ready, Request, Started, read_message, request_line
 
 COMMAND = (sys.executable, "-m", "worker.child")
@@ -54,7 +54,8 @@ class Runner:
         self._child_pid: int | None = None
         self._is_busy = False
         self._memory_bytes = 0
-        self._n_killed_by_system = 0
+        self._imports_bytes = 0
+        self._n_killed_before = 0
         self._readers = [
             threading.Thread(target=self._hear, name="child-messages", daemon=True),
             threading.Thread(target=self._overhear, name="child-output", daemon=True),
@@ -87,7 +88,8 @@ class Runner:
             raise RuntimeError(msg)
         self._is_busy = True
         self._memory_bytes = 0
-        self._n_killed_by_system = _n_killed_by_system()
+        self._imports_bytes = private_bytes(self.pid)
+        self._n_killed_before = n_killed_by_system()
         with self._output_lock:
             self._output.clear()
         with suppress(BrokenPipeError):
@@ -129,7 +131,7 @@ class Runner:
             output=output,
             memory_bytes=self._memory_bytes,
             memory_limit_bytes=memory_limit_bytes,
-            was_killed_by_system=exit_code == -signal.SIGKILL and _n_killed_by_system() > self._n_killed_by_system,
+            was_killed_by_system=exit_code == -signal.SIGKILL and n_killed_by_system() > self._n_killed_before,
         )
 
     def close(self) -> None:
@@ -181,7 +183,7 @@ class Runner:
 
     def _note_memory(self) -> None:
         if self._child_pid is not None:
-            self._memory_bytes = max(self._memory_bytes, _private_bytes(self._child_pid))
+            self._memory_bytes = max(self._memory_bytes, private_bytes(self._child_pid) - self._imports_bytes)
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -189,22 +191,3 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
         msg = "The runner was started without pipes."
         raise ValueError(msg)
     return pipe
-
-
-def _private_bytes(pid: int) -> int:
-    """What RLIMIT_DATA counts of a child; 0 where the system does not tell."""
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines():
-            if line.startswith("VmData:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
-def _n_killed_by_system() -> int:
-    """How often the kernel killed for want of memory in our control group; 0 where it does not tell."""
-    for name in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
-        with suppress(OSError):
-            for line in Path(name).read_text(encoding="ascii").splitlines():
-                if line.startswith("oom_kill "):
-                    return int(line.split()[1])
-    return 0

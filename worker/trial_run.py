@@ -90,7 +90,7 @@ class _TrialRun:
                 seed=request.seed,
                 threads=request.limits.threads,
                 held_out=True,
-                on_progress=lambda progress: self._tell(_training(progress, parameters)),
+                on_progress=lambda progress: self._tell(training_progress(progress, parameters)),
                 on_epoch=self._measure_epoch,
             )
         is_baseline = request.role is TrialRole.BASELINE
@@ -186,6 +186,7 @@ class _TrialRun:
             yield
 
 
-def _training(progress: TrainingProgress, parameters: TrainingParameters) -> Progress:
+def training_progress(progress: TrainingProgress, parameters: TrainingParameters) -> Progress:
+    """How far training is, and the epoch it is in."""
     epoch = min(progress.n_epochs_done + 1, parameters.epochs)
     return Progress(phase="train", fraction=min(progress.fraction, 1.0), epoch=epoch)

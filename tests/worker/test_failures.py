@@ -22,6 +22,7 @@ from worker.failures import REASON_LIMIT, LastSeen, clean, failure_of, failure_o
         (RuntimeError("IO Error: No space left on device"), "storage_full", False),
         (RuntimeError("Out of Memory Error: failed to allocate"), "out_of_memory", False),
         (RuntimeError("std::bad_alloc"), "out_of_memory", False),
+        (RuntimeError("can't start new thread"), "out_of_memory", False),
         (OSError(errno.EACCES, "Permission denied"), "error", False),
         (NotFound("trial", "x"), "error", False),
         (ValueError("odd"), "error", False),
