@@ -29,8 +29,6 @@ class TextColumn(Sequence[str | None]):
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         array = column.cast(pa.large_string()).combine_chunks()
-        if isinstance(array, pa.ChunkedArray):
-            array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], pa.large_string())
         _, offsets, texts = array.buffers()
         self._array = array
         self._n = len(array)

@@ -64,8 +64,7 @@ class SongSearch:
 
 def _searchable(titles: pa.ChunkedArray, artists: pa.ChunkedArray) -> pa.Array:
     """Title and artist on two lines: no word reaches from one into the other."""
-    columns = [column.cast(pa.large_string()).fill_null("").combine_chunks() for column in (titles, artists)]
-    arrays = [pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column for column in columns]
+    arrays = [column.cast(pa.large_string()).fill_null("").combine_chunks() for column in (titles, artists)]
     return folded(pc.binary_join_element_wise(*arrays, pa.scalar("\n", pa.large_string())))
 
 
