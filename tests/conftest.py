@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 import structlog
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 
+hypothesis.settings.register_profile("segue", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("segue")  # the same examples everywhere, however busy the machine is
+
 QUICK = ("fsync", "synchronous_commit", "full_page_writes")
 """What our own PostgreSQL leaves out: its content need not survive the machine."""
 
 
-def _missing(service: str, error: Exception) -> NoReturn:
+def missing(service: str, error: Exception) -> NoReturn:
+    """Skip the test, or fail it in CI: its service does not run here."""
     reason = f"{service} does not run on this machine: {type(error).__name__}: {error}"
     if os.environ.get("CI"):
         pytest.fail(reason, pytrace=False)
@@ -117,7 +122,7 @@ def _postgresql() -> Iterator[Engine]:
             server = _start_postgresql(folder)
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
-            _missing("PostgreSQL", error)
+            missing("PostgreSQL", error)
         url = make_url(server.get_uri(driver="psycopg"))
     admin = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     if not given:
@@ -184,7 +189,7 @@ def valkey() -> Iterator[ValkeyServer]:
     try:
         server.start()
     except Exception as error:
-        _missing("Valkey", error)
+        missing("Valkey", error)
     yield server
     if server.is_running():
         server.stop()
@@ -200,7 +205,7 @@ def _redis() -> Iterator[str]:
     try:
         server.start()
     except Exception as error:
-        _missing("Valkey", error)
+        missing("Valkey", error)
     yield server.connection_url
     server.stop()
 
