@@ -14,6 +14,7 @@ from app.domain.errors import Conflict, LostLease
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.ports import ArtifactStore, Ids, Signals, Suggester
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.training import TrainingParameters
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
@@ -81,33 +82,39 @@ class TrialService:
         return work
 
     def _claim_new(self, study_id: str, worker_id: str) -> TrialWork | None:
-        with self._units.reading() as unit:
-            study = unit.studies.get(study_id)
-            earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
-        number = len(earlier)
-        if number >= study.spec.budget:
-            return None
-        parameters = self._suggester_for(study.spec).suggest(observations(earlier), number=number)
-        with self._units() as unit:
-            study = unit.studies.lock(study_id)
-            n_search = sum(n for (role, _), n in unit.trials.counts(study_id).items() if role is TrialRole.SEARCH)
-            if n_search != number or not _has_room(unit, study):
-                return None  # another worker was quicker; the next claim sees its trial
-            trial = Trial(
-                id=self._ids.new("trl"),
-                study_id=study_id,
-                role=TrialRole.SEARCH,
-                number=number,
-                name=f"trial-{number}",
-                method=Method.WORD2VEC,
-                parameters=parameters,
-                state=TrialState.WAITING,
-                created_at=unit.now(),
-            )
-            unit.trials.add(trial)
-            work = self._start(unit, study, trial, worker_id=worker_id)
-            unit.commit()
-        return work
+        while True:
+            with self._units.reading() as unit:
+                spec = unit.studies.get(study_id).spec
+                number = _n_search(unit, study_id)
+                if number >= spec.budget:
+                    return None
+                earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
+            parameters = self._suggester_for(spec).suggest(observations(earlier), number=number)
+            with self._units() as unit:
+                study = unit.studies.lock(study_id)
+                if not _has_room(unit, study):
+                    return None
+                if _n_search(unit, study_id) != number:
+                    continue  # another worker was quicker: look again, its trial is pending now
+                trial = self._new_trial(unit, study_id, number=number, parameters=parameters)
+                work = self._start(unit, study, trial, worker_id=worker_id)
+                unit.commit()
+            return work
+
+    def _new_trial(self, unit: UnitOfWork, study_id: str, *, number: int, parameters: TrainingParameters) -> Trial:
+        trial = Trial(
+            id=self._ids.new("trl"),
+            study_id=study_id,
+            role=TrialRole.SEARCH,
+            number=number,
+            name=f"trial-{number}",
+            method=Method.WORD2VEC,
+            parameters=parameters,
+            state=TrialState.WAITING,
+            created_at=unit.now(),
+        )
+        unit.trials.add(trial)
+        return trial
 
     def _start(self, unit: UnitOfWork, study: Study, trial: Trial, *, worker_id: str) -> TrialWork:
         now = unit.now()
@@ -259,6 +266,10 @@ class TrialService:
         if trial.state in ENDED_STATES:
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
         return trial
+
+
+def _n_search(unit: UnitOfWork, study_id: str) -> int:
+    return sum(n for (role, _), n in unit.trials.counts(study_id).items() if role is TrialRole.SEARCH)
 
 
 def _has_room(unit: UnitOfWork, study: Study) -> bool:
