@@ -1,5 +1,6 @@
 """Uploads and datasets: what clients ask for, and what workers report of preparing it."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -101,7 +102,7 @@ class DatasetService:
                     unit.uploads.add(upload)
                     return upload
 
-                upload = once(unit, idempotency, create)
+                upload = once(unit, _of_content(idempotency, sha256), create)
                 unit.commit()
                 is_kept = not isinstance(upload, Replay)
             return upload
@@ -254,6 +255,14 @@ class DatasetService:
         dataset = replace(failed, lease=None)
         unit.datasets.save(dataset)
         return dataset
+
+
+def _of_content(idempotency: Idempotency[Upload] | None, sha256: str) -> Idempotency[Upload] | None:
+    """The key with the file as part of the request: its hash is known only once the bytes are here."""
+    if idempotency is None:
+        return None
+    request = hashlib.sha256(f"{idempotency.request_sha256} {sha256}".encode()).hexdigest()
+    return replace(idempotency, request_sha256=request)
 
 
 def _moved(dataset: Dataset, state: DatasetState) -> Dataset:

@@ -207,3 +207,11 @@ def test_a_replayed_upload_leaves_one_file(house: House) -> None:
     assert isinstance(first, Upload)
     assert again == Replay({"id": first.id})
     assert len(uploads(house)) == 1
+
+
+def test_a_key_with_another_file_is_refused_and_leaves_nothing(house: House) -> None:
+    key: Idempotency[Upload] = Idempotency("key-3", "0" * 64, lambda stored: {"id": stored.id})
+    house.datasets.receive_upload([CSV], limit_bytes=1_000, idempotency=key)
+    with pytest.raises(KeyReused):
+        house.datasets.receive_upload([CSV, b"1,d,3\n"], limit_bytes=1_000, idempotency=key)
+    assert len(uploads(house)) == 1
