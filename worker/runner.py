@@ -88,7 +88,6 @@ class Runner:
             raise RuntimeError(msg)
         self._is_busy = True
         self._memory_bytes = 0
-        self._imports_bytes = private_bytes(self.pid)
         self._n_killed_before = n_killed_by_system()
         with self._output_lock:
             self._output.clear()
@@ -106,6 +105,7 @@ class Runner:
         match message:
             case Started():
                 self._child_pid = message.pid
+                self._imports_bytes = private_bytes(self.pid)
             case Ended() | RunnerGone():
                 self._child_pid = None
                 self._is_busy = False

@@ -97,7 +97,7 @@ def test_a_failure_is_reported_with_its_code_and_the_next_work_succeeds(
 
 
 def test_exhausted_memory_is_named(bench: Bench, ledger: Ledger) -> None:
-    bench.carry_out(HeldAct(Act.EAT_MEMORY, ledger, memory_bytes=400 * MIB))
+    bench.carry_out(HeldAct(Act.EAT_MEMORY, ledger, memory_bytes=64 * MIB))
     assert [failure.code for failure, _ in ledger.failures] == ["out_of_memory"]
 
 

@@ -87,7 +87,7 @@ def test_the_last_words_of_a_crash_are_kept(runner: Runner) -> None:
 
 
 def test_a_child_cannot_take_more_memory_than_it_may(runner: Runner) -> None:
-    failed = heard(runner, Act.EAT_MEMORY, memory_bytes=400 * MIB)[-2]
+    failed = heard(runner, Act.EAT_MEMORY, memory_bytes=64 * MIB)[-2]
     assert isinstance(failed, Failed)
     assert failed.failure.code == "out_of_memory"
     assert isinstance(heard(runner, Act.SUCCEED)[-2], TrialMeasured)
