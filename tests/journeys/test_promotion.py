@@ -1,0 +1,171 @@
+"""A promotion is atomic: all servers follow it, no request fails in it, and a damaged model never serves."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from app.adapters.sql.migrating import upgrade
+from app.services.leasing import artifact_name
+from tests.journeys.house import House, opened, settings_for
+from tests.journeys.http import answered, client, ended_study, promoted_model, served, study_body, until_live
+from tests.journeys.listening import Compiled
+from tests.processes import until
+
+SONG = "song-7"
+N_MOVES = 12
+N_ASKERS = 4
+
+
+@dataclass(frozen=True)
+class Service:
+    """Two servers on one database, and two models of two studies."""
+
+    house: House
+    servers: tuple[httpx2.Client, httpx2.Client]
+    models: tuple[str, str]
+
+    def until_live(self, model_id: str, *, alias: str = "production") -> None:
+        """Return once both servers serve the model."""
+        for http in self.servers:
+            until_live(http, model_id, alias=alias)
+
+    def point(self, model_id: str, *, alias: str = "production") -> None:
+        """Point the alias at a model and wait until it serves."""
+        answered(self.servers[0].put(f"/v1/aliases/{alias}", json={"model_id": model_id}), 200)
+        self.until_live(model_id, alias=alias)
+
+    def moves(self, alias: str = "production") -> list[tuple[str, int]]:
+        """Model and generation of every move of the alias, the last first."""
+        history = answered(self.servers[0].get(f"/v1/aliases/{alias}/history", params={"limit": 100}), 200)
+        return [(move["model_id"], move["generation"]) for move in history["items"]]
+
+
+@pytest.fixture(scope="module")
+def service(compiled: Compiled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("house")
+    url = f"sqlite:///{folder / 'segue.db'}"
+    upgrade(url)
+    with opened(settings_for(folder, compiled, database_url=url), compiled) as house:
+        house.worker()
+        dataset = house.dataset()
+        with client(house.server()) as one, client(house.server()) as other:
+            models = []
+            for seed in range(2):
+                asked = answered(one.post("/v1/studies", json=study_body(dataset, epochs=5, seed=seed)), 202)
+                models.append(promoted_model(one, ended_study(other, asked["id"])["id"])["id"])
+            yield Service(house, (one, other), (models[0], models[1]))
+
+
+def test_a_promoted_model_serves_in_every_process_at_the_same_generation(service: Service) -> None:
+    _, second = service.models
+    service.until_live(second)
+    answers = [answered(http.get(f"/v1/songs/{SONG}/neighbours"), 200) for http in service.servers]
+    assert answers[0] == answers[1]
+    assert (answers[0]["model_id"], answers[0]["generation"]) == service.moves()[0]
+    assert len(answers[0]["neighbours"]) == 10
+    assert SONG not in {song["song_id"] for song in answers[0]["neighbours"]}
+    assert [model for model, _ in service.moves()][::-1] == list(service.models)
+
+
+class Asker(threading.Thread):
+    """Asks for neighbours without a pause."""
+
+    def __init__(self, http: httpx2.Client, enough: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self._http = http
+        self._enough = enough
+        self.seen: list[tuple[str, int]] = []
+        self.refused: list[str] = []
+
+    def run(self) -> None:
+        while not self._enough.is_set():
+            try:
+                response = self._http.get(f"/v1/songs/{SONG}/neighbours")
+            except httpx2.TransportError as error:
+                self.refused.append(repr(error))
+                continue
+            if response.status_code == httpx2.codes.OK:
+                answer = response.json()
+                self.seen.append((answer["model_id"], answer["generation"]))
+            else:
+                self.refused.append(response.text)
+
+
+def test_no_request_fails_while_the_alias_moves(service: Service) -> None:
+    service.point(service.models[0])
+    enough = threading.Event()
+    askers = [Asker(service.servers[number % 2], enough) for number in range(N_ASKERS)]
+    for asker in askers:
+        asker.start()
+    try:
+        for number in range(N_MOVES):
+            http = service.servers[number % 2]
+            if number % 3 == 2:
+                moved = answered(http.post("/v1/aliases/production/rollback"), 200)
+            else:
+                body = {"model_id": service.models[(number + 1) % 2]}
+                moved = answered(http.put("/v1/aliases/production", json=body), 200)
+            if number % 2:
+                service.until_live(moved["model_id"])
+    finally:
+        enough.set()
+        for asker in askers:
+            asker.join(30)
+    history = set(service.moves())
+    for asker in askers:
+        assert asker.refused == []
+        assert set(asker.seen) <= history
+        generations = [generation for _, generation in asker.seen]
+        assert generations == sorted(generations)
+        assert len(set(generations)) > 3
+
+
+@pytest.fixture
+def damaged(service: Service) -> Iterator[str]:
+    """The second model, nowhere live, one bit of its vectors flipped; mended afterwards."""
+    first, second = service.models
+    service.point(first)
+    attempt = service.house.container.models.get(second).attempt
+    vectors = service.house.settings.data_dir / "models" / artifact_name(second, attempt) / "vectors.npy"
+    flip(vectors)
+    yield second
+    flip(vectors)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 4
+    path.write_bytes(content)
+
+
+def test_a_damaged_model_is_refused_and_the_old_one_serves(service: Service, damaged: str) -> None:
+    first, _ = service.models
+    before = [answered(http.get(f"/v1/songs/{SONG}/neighbours"), 200) for http in service.servers]
+    answered(service.servers[0].put("/v1/aliases/production", json={"model_id": damaged}), 200)
+
+    def is_refused(http: httpx2.Client) -> bool:
+        found = served(http)
+        return found is not None and found["wanted_model_id"] == damaged and found["error"] is not None
+
+    for http, earlier in zip(service.servers, before, strict=True):
+        until(lambda: is_refused(http), "the damage is noticed")  # noqa: B023
+        ready = answered(http.get("/health/ready"), 200)
+        assert ready["is_ready"]
+        found = served(http)
+        assert found is not None
+        assert found["live_model_id"] == first
+        assert "vectors.npy" in found["error"]
+        assert str(service.house.settings.data_dir) not in found["error"]
+        assert answered(http.get(f"/v1/songs/{SONG}/neighbours"), 200) == earlier
+
+
+def test_a_model_that_was_mended_serves(service: Service) -> None:
+    second = service.models[1]
+    answered(service.servers[1].put("/v1/aliases/production", json={"model_id": second}), 200)
+    service.until_live(second)
+    answer = answered(service.servers[0].get(f"/v1/songs/{SONG}/neighbours"), 200)
+    assert (answer["model_id"], answer["generation"]) == service.moves()[0]
