@@ -46,8 +46,9 @@ class Container:
         self.live.start()
 
     def stop(self) -> None:
-        """Stop following them and let the database go."""
+        """Stop following them and let the broker and the database go."""
         self.live.stop()
+        self.signals.close()
         self.engine.dispose()
 
 

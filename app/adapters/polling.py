@@ -25,3 +25,6 @@ class PollingSignals:
             seen = getattr(self._seen, "n_wakes", self._n_wakes)
             self._changed.wait_for(lambda: self._n_wakes > seen, max(0.0, deadline - time.monotonic()))
             self._seen.n_wakes = self._n_wakes
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -43,6 +43,10 @@ class Signals(Protocol):
         """Return when woken or after the timeout, whichever is first."""
         ...
 
+    def close(self) -> None:
+        """Let go of whatever it is connected to."""
+        ...
+
 
 class EmbeddingTrainer(Protocol):
     """Trains Word2Vec on a corpus."""

@@ -16,7 +16,7 @@ from app.domain.datasets import (
     Statistics,
     Upload,
 )
-from app.domain.errors import Conflict, InvalidRequest, LostLease, NotFound
+from app.domain.errors import Conflict, DamagedArtifact, InvalidRequest, LostLease, NotFound
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.ports import ArtifactStore, Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
@@ -166,24 +166,34 @@ class DatasetService:
     # What workers report
 
     def claim(self, worker_id: str) -> DatasetWork | None:
-        """The oldest queued dataset, now leased to the worker."""
+        """The oldest queued dataset, now leased to the worker; one whose upload is gone fails here."""
         with self._units() as unit:
             found = unit.datasets.next_claimable()
             if found is None:
                 return None
-            moved = _moved(found, DatasetState.PREPARING)
-            dataset = claimed(moved, worker_id=worker_id, now=unit.now(), lease=self._lease)
+            now = unit.now()
+            dataset = claimed(_moved(found, DatasetState.PREPARING), worker_id=worker_id, now=now, lease=self._lease)
+            try:
+                work = self._work(dataset)
+            except DamagedArtifact as error:
+                work = None
+                failure = Failure(code=error.code, reason=str(error))
+                dataset = replace(_moved(dataset, DatasetState.FAILED), lease=None, failure=failure, finished_at=now)
             unit.datasets.save(dataset)
             unit.commit()
+        return work
+
+    def _work(self, dataset: Dataset) -> DatasetWork:
+        spec = dataset.spec
         return DatasetWork(
             claim=claim_on(dataset, "dataset"),
             dataset=dataset,
-            plays=self.path(dataset.spec.plays),
-            songs=None if dataset.spec.songs is None else self.path(dataset.spec.songs),
+            plays=self.path(spec.plays),
+            songs=None if spec.songs is None else self.path(spec.songs),
         )
 
     def path(self, reference: SourceReference) -> Path:
-        """Where the file is that a reference names; whether it is still there shows when it is read."""
+        """Where the file is that a reference names. Raises: DamagedArtifact when an upload's bytes are gone."""
         if reference.upload_id is not None:
             return self._store.upload_path(reference.upload_id)
         return self._sources[str(reference.source)]

@@ -215,3 +215,15 @@ def test_a_key_with_another_file_is_refused_and_leaves_nothing(house: House) -> 
     with pytest.raises(KeyReused):
         house.datasets.receive_upload([CSV, b"1,d,3\n"], limit_bytes=1_000, idempotency=key)
     assert len(uploads(house)) == 1
+
+
+def test_a_dataset_whose_upload_is_gone_fails_and_says_so(house: House) -> None:
+    stored = upload(house)
+    created = house.datasets.create(replace(dataset_spec(), plays=SourceReference(upload_id=stored.id)))
+    assert isinstance(created, Dataset)
+    house.store.remove_upload(stored.id)
+    assert house.datasets.claim("worker") is None
+    failed = house.datasets.get(created.id)
+    assert failed.state is DatasetState.FAILED
+    assert failed.failure is not None
+    assert failed.failure.code == "damaged_artifact"
