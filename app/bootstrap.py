@@ -1,8 +1,8 @@
 """The composition root: builds every service from the settings, once a process."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
