@@ -1,11 +1,14 @@
 """The description of the API, /openapi.json."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from app.api.problems import MEDIA_TYPE
+from app.api.schemas.base import Body, View
 
 DESCRIPTION = """\
 From raw plays to a tuned, promoted, served model: send plays, prepare a dataset, run a study, promote its best trial,
@@ -35,15 +38,10 @@ def describe(app: FastAPI) -> None:
 
     def description() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _with_problems(
-                get_openapi(
-                    title=app.title,
-                    version=app.version,
-                    description=DESCRIPTION,
-                    routes=app.routes,
-                    tags=TAGS,
-                )
+            plain = get_openapi(
+                title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=TAGS
             )
+            app.openapi_schema = _with_whole_examples(_with_problems(plain))
         return app.openapi_schema
 
     app.openapi = description  # type: ignore[method-assign]  # the way that FastAPI documents
@@ -56,3 +54,19 @@ def _with_problems(schema: dict[str, Any]) -> dict[str, Any]:
                 if int(status) >= 400:
                     response["content"] = {MEDIA_TYPE: response["content"].pop("application/json")}
     return schema
+
+
+def _with_whole_examples(schema: dict[str, Any]) -> dict[str, Any]:
+    """The examples as written: FastAPI leaves out what is null in them."""
+    schemas = schema["components"]["schemas"]
+    for kind in (*_kinds_of(View), *_kinds_of(Body)):
+        extra = kind.model_config.get("json_schema_extra")
+        if kind.__name__ in schemas and isinstance(extra, dict) and "examples" in extra:
+            schemas[kind.__name__]["examples"] = extra["examples"]
+    return schema
+
+
+def _kinds_of(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for kind in base.__subclasses__():
+        yield kind
+        yield from _kinds_of(kind)

@@ -146,10 +146,8 @@ async def _received(
     threads: anyio.CapacityLimiter = request.app.state.upload_threads
     to_thread, from_network = anyio.create_memory_object_stream[bytes](CHUNKS_WAITING)
     incoming = _Incoming(from_network)
-    failure: Exception | None = None
-    upload: Upload | Replay | None = None
 
-    def receive() -> Upload | Replay:
+    def write() -> Upload | Replay:
         return services.datasets.receive_upload(
             incoming.chunks(),
             limit_bytes=services.max_upload_bytes,
@@ -157,20 +155,20 @@ async def _received(
             idempotency=None if key is None else key.once(UploadView.of),
         )
 
+    async def written() -> Upload | Replay | Exception:
+        try:
+            return await anyio.to_thread.run_sync(write, limiter=threads)
+        except Exception as error:  # raised outside of the group, which would wrap it
+            return error
+
     async with anyio.create_task_group() as group:
         group.start_soon(_pump, request, to_thread, incoming)
-        try:
-            upload = await anyio.to_thread.run_sync(receive, limiter=threads)
-        except Exception as error:  # told outside of the group, which would wrap it
-            failure = error
+        outcome = await written()
         group.cancel_scope.cancel()
         from_network.close()
-    if failure is not None:
-        raise failure
-    if upload is None:
-        msg = "An upload ended without a result."
-        raise RuntimeError(msg)
-    return upload
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 class _Incoming:

@@ -115,7 +115,7 @@ SearchSpaceBody = dict[ParameterName, ParameterBody]
 @contextmanager
 def pointing_into(space: SearchSpaceBody) -> Iterator[None]:
     """Have the domain's refusals point to where the body has what is wrong: its words for a type and a value differ."""
-    named: dict[str, object] = {**space}
+    named: dict[str, object] = {str(name): body for name, body in space.items()}
     try:
         yield
     except InvalidRequest as error:

@@ -1,0 +1,113 @@
+"""/openapi.json: whole, and true."""
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.api.schemas.base import View
+
+
+@pytest.fixture
+def description(client: TestClient) -> dict[str, Any]:
+    whole: dict[str, Any] = client.get("/openapi.json").json()
+    return whole
+
+
+def operations(description: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (f"{method.upper()} {path}", operation)
+        for path, methods in description["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def test_every_operation_is_described_with_its_problems(description: dict[str, Any]) -> None:
+    assert len(operations(description)) >= 28
+    for name, operation in operations(description):
+        assert operation["summary"], name
+        assert operation["description"], name
+        assert operation["tags"], name
+        refusals = {status: answer for status, answer in operation["responses"].items() if int(status) >= 400}
+        assert {"422", "500", "503"} <= refusals.keys(), name
+        for answer in refusals.values():
+            assert answer["content"] == {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            }, name
+
+
+def _examples(description: dict[str, Any], schema: dict[str, Any]) -> list[Any]:
+    if "$ref" in schema:
+        schema = description["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
+    if "examples" in schema:
+        return list(schema["examples"])
+    of_entries = schema.get("properties", {}).get("items", {}).get("items")
+    return [] if of_entries is None else _examples(description, of_entries)
+
+
+def test_every_answer_and_every_body_has_an_example(description: dict[str, Any]) -> None:
+    for name, operation in operations(description):
+        (answer,) = [answer for status, answer in operation["responses"].items() if int(status) < 300]
+        assert _examples(description, answer["content"]["application/json"]["schema"]), name
+        body = operation.get("requestBody", {}).get("content", {}).get("application/json")
+        if body is not None:
+            assert _examples(description, body["schema"]), name
+
+
+def test_what_takes_long_says_where_to_look(description: dict[str, Any]) -> None:
+    created = {
+        name: answer
+        for name, operation in operations(description)
+        for status, answer in operation["responses"].items()
+        if status in {"201", "202"}
+    }
+    assert created.keys() == {
+        "POST /v1/uploads",
+        "POST /v1/datasets",
+        "POST /v1/studies",
+        "POST /v1/studies/{study_id}/promote",
+    }
+    assert all("Location" in answer["headers"] for answer in created.values())
+
+
+def test_what_creates_takes_an_idempotency_key(description: dict[str, Any]) -> None:
+    keyed = {
+        name
+        for name, operation in operations(description)
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "Idempotency-Key"
+    }
+    assert keyed == {
+        "POST /v1/uploads",
+        "POST /v1/datasets",
+        "POST /v1/studies",
+        "POST /v1/studies/{study_id}/promote",
+    }
+
+
+def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
+    from app.api.schemas.datasets import DatasetBody
+    from app.api.schemas.models import AssignmentBody, PromotionBody
+    from app.api.schemas.plays import PlaysBody
+    from app.api.schemas.recommendations import RecommendationBody
+    from app.api.schemas.studies import StudyBody
+
+    for body in (DatasetBody, StudyBody, PromotionBody, AssignmentBody, PlaysBody, RecommendationBody):
+        examples = description["components"]["schemas"][body.__name__]["examples"]
+        for example in examples:
+            body.model_validate(example)
+
+
+def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
+    from app.api.schemas import datasets, health, models, plays, recommendations, songs, studies, trials
+    from app.api.schemas import uploads as sent
+
+    checked = set()
+    for module in (datasets, health, models, plays, recommendations, songs, studies, trials, sent):
+        for name, schema in description["components"]["schemas"].items():
+            view = getattr(module, name, None)
+            if view is not None and issubclass(view, View):
+                for example in schema.get("examples", []):
+                    view.model_validate(example)
+                    checked.add(name)
+    assert len(checked) >= 15
