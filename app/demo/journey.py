@@ -88,7 +88,7 @@ def _journey(
     with is_kept:
         client = Client(service.url)
         stack.callback(client.close)
-        console.print(f"The API answers at {service.url}, its documentation under /docs.")
+        console.print(f"The API answers at {service.url}, its description under /openapi.json.")
         with watch.phase("import and prepare the plays"):
             dataset = _dataset(console, client)
         with watch.phase(f"study ({sum(sizes)} trials and the baselines)"):

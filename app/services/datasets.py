@@ -1,6 +1,5 @@
 """Uploads and datasets: what clients ask for, and what workers report of preparing it."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,7 +15,7 @@ from app.domain.datasets import (
     Statistics,
     Upload,
 )
-from app.domain.errors import Conflict, DamagedArtifact, InvalidRequest, LostLease, NotFound
+from app.domain.errors import Conflict, DamagedArtifact, InvalidRequest, LostLease, NotFound, Unavailable
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.ports import ArtifactStore, Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
@@ -87,28 +86,21 @@ class DatasetService:
                     pointer="Content-Digest",
                 )
             file_format = self._recognise(path)
-            if idempotency is not None:
-                idempotency = idempotency.with_content(sha256)
+            key = None if idempotency is None else idempotency.with_content(sha256)
             with self._units() as unit:
-
-                def create() -> Upload:
-                    upload = Upload(
-                        id=identity,
-                        format=file_format,
-                        size_bytes=size_bytes,
-                        sha256=sha256,
-                        created_at=unit.now(),
-                    )
-                    unit.uploads.add(upload)
-                    return upload
-
-                upload = once(unit, _of_content(idempotency, sha256), create)
+                upload = Upload(
+                    id=identity, format=file_format, size_bytes=size_bytes, sha256=sha256, created_at=unit.now()
+                )
+                stored = once(unit, key, lambda: _added(unit, upload))
                 unit.commit()
-                is_kept = not isinstance(upload, Replay)
-            return upload
+            is_kept = not isinstance(stored, Replay)
+        except Unavailable:
+            is_kept = True  # the row may have been stored all the same: a file without a row does less harm
+            raise
         finally:
             if not is_kept:
                 self._store.remove_upload(identity)
+        return stored
 
     def get_upload(self, upload_id: str) -> Upload:
         """An upload. Raises: NotFound."""
@@ -267,12 +259,9 @@ class DatasetService:
         return dataset
 
 
-def _of_content(idempotency: Idempotency[Upload] | None, sha256: str) -> Idempotency[Upload] | None:
-    """The key with the file as part of the request: its hash is known only once the bytes are here."""
-    if idempotency is None:
-        return None
-    request = hashlib.sha256(f"{idempotency.request_sha256} {sha256}".encode()).hexdigest()
-    return replace(idempotency, request_sha256=request)
+def _added(unit: UnitOfWork, upload: Upload) -> Upload:
+    unit.uploads.add(upload)
+    return upload
 
 
 def _moved(dataset: Dataset, state: DatasetState) -> Dataset:
