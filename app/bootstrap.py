@@ -18,6 +18,7 @@ from app.config import Settings
 from app.domain.ports import Clock, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
+from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.study import StudySpec
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
@@ -94,6 +95,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
 
 
 def _suggester_for(spec: StudySpec) -> Suggester:
+    if spec.algorithm == "random":
+        return RandomSearch(spec.space, spec.seed)
     # Imported when a worker first asks: a server never suggests and starts without loading scikit-learn.
     from app.adapters.bayes_opt import suggester_for  # noqa: PLC0415
 
