@@ -1,6 +1,7 @@
 """`kill -9` of workers: a trial runs again, counts once, and keeps its point."""
 
 import random
+import subprocess
 import time
 
 from app.domain.datasets import DatasetState
@@ -9,7 +10,7 @@ from app.domain.tuning.study import OPEN_STATES
 from app.domain.tuning.trial import Trial, TrialState
 from app.services.leasing import artifact_name
 from tests.journeys.house import LEASE_S, SLOW, House, assert_tidy
-from tests.processes import descendants, is_alive, kill, runners, stop, trial_children, until
+from tests.processes import descendants, is_alive, kill, runners, trial_children, until
 
 N_KILLS = 3
 SEED = 20_261_123
@@ -45,23 +46,22 @@ def test_the_trial_of_a_killed_worker_runs_again_with_the_same_point_and_counts_
 
 def test_a_dataset_and_a_model_of_a_killed_worker_are_made_by_another(sqlite_house: House) -> None:
     datasets, models = sqlite_house.container.datasets, sqlite_house.container.models
-    frozen_worker(sqlite_house)
+    freeze_runner(sqlite_house, sqlite_house.worker())
     dataset = sqlite_house.asked_dataset()
     until(lambda: datasets.get(dataset.id).lease is not None, "a worker prepares the dataset")
     kill(sqlite_house.started[-1])
-    sqlite_house.worker()
+    second = sqlite_house.worker()
     until(lambda: datasets.get(dataset.id).state is DatasetState.READY, "another has prepared it")
     ready = datasets.get(dataset.id)
     assert (ready.attempt, ready.fingerprint) == (2, sqlite_house.compiled.fingerprint)
     study = sqlite_house.study(n_initial=1, dataset_id=dataset.id)
     sqlite_house.assert_complete(study)
-    stop(sqlite_house.started[-1])
 
-    frozen_worker(sqlite_house)
+    freeze_runner(sqlite_house, second)
     model = models.promote(study.id)
     assert isinstance(model, Model)
     until(lambda: models.get(model.id).lease is not None, "a worker builds the model")
-    kill(sqlite_house.started[-1])
+    kill(second)
     assert models.aliases() == ()
     sqlite_house.worker()
     until(lambda: models.get(model.id).state is ModelState.READY, "another has built it")
@@ -71,9 +71,8 @@ def test_a_dataset_and_a_model_of_a_killed_worker_are_made_by_another(sqlite_hou
     assert sqlite_house.kept("models") == [artifact_name(model.id, 2)]
 
 
-def frozen_worker(house: House) -> None:
-    """Another worker, whose runner stands still: what it claims it holds until it is killed."""
-    worker = house.worker()
+def freeze_runner(house: House, worker: subprocess.Popen[bytes]) -> None:
+    """Let a worker's runner stand still: what the worker claims from now on it holds until it is killed."""
     until(lambda: bool(runners(worker.pid)), "the runner is there")
     for runner in runners(worker.pid):
         house.frozen.append(runner)
@@ -98,7 +97,7 @@ def test_a_study_completes_however_often_its_workers_are_killed(house: House) ->
         kill(workers.pop(victim))
         for trial in house.trials(study):
             assert points.setdefault(trial.number, trial).parameters == trial.parameters
-        if len(workers) < 2:
+        if not workers:
             replacement = house.worker()
             workers[replacement.pid] = replacement
 
