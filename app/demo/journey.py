@@ -12,7 +12,6 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from app.adapters.sql.migrating import upgrade
 from app.demo import tables
 from app.demo.client import Client, Json, in_path
 from app.demo.service import DemoFailed, Service, start, stop
@@ -81,7 +80,6 @@ def _journey(
     watch = Stopwatch()
     console.rule("[bold]Segue[/]: from raw plays to a tuned, promoted, served model")
     with watch.phase("start the service"), console.status("Starting the API and a worker on SQLite …"):
-        upgrade(f"sqlite:///{folder / 'segue.db'}")
         service = start(data_dir=folder, port=port, slots=cores)
     is_kept = ExitStack()
     is_kept.callback(stop, service)
