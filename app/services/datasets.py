@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +16,11 @@ from app.domain.datasets import (
     Upload,
 )
 from app.domain.errors import Conflict, DamagedArtifact, InvalidRequest, LostLease, NotFound, Unavailable
-from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.lease import Claim, Failure, Progress
 from app.domain.ports import ArtifactStore, Ids, Signals
-from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.services.idempotency import Idempotency, Replay, once
-from app.services.leasing import artifact_name, claim_on, claimed, extended
+from app.services.leasing import LeasedService, artifact_name, claim_on, claimed
 from app.services.paging import Page, page_of
 
 KIND = "datasets"
@@ -37,7 +37,7 @@ class DatasetWork:
     songs: Path | None
 
 
-class DatasetService:
+class DatasetService(LeasedService[Dataset]):
     """Uploads and datasets."""
 
     def __init__(
@@ -52,14 +52,11 @@ class DatasetService:
         lease: timedelta,
         max_attempts: int = 3,
     ) -> None:
-        self._units = units
+        super().__init__(units, signals=signals, lease=lease, max_attempts=max_attempts)
         self._store = store
         self._ids = ids
-        self._signals = signals
         self._recognise = recognise
         self._sources = dict(sources)
-        self._lease = lease
-        self._max_attempts = max_attempts
 
     # Uploads
 
@@ -170,7 +167,7 @@ class DatasetService:
             except DamagedArtifact as error:
                 work = None
                 failure = Failure(code=error.code, reason=str(error))
-                dataset = replace(_moved(dataset, DatasetState.FAILED), lease=None, failure=failure, finished_at=now)
+                dataset = replace(self._failed(dataset, now=now), lease=None, failure=failure)
             unit.datasets.save(dataset)
             unit.commit()
         return work
@@ -190,13 +187,6 @@ class DatasetService:
             return self._store.upload_path(reference.upload_id)
         return self._sources[str(reference.source)]
 
-    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
-        """The worker is alive: extend its lease."""
-        with self._units() as unit:
-            answer = extended(unit.datasets, claim, progress=progress, expires_at=unit.now() + self._lease)
-            unit.commit()
-        return answer
-
     def complete(self, claim: Claim, *, staged: Path, statistics: Statistics, fingerprint: str) -> Dataset:
         """Publish the compiled files, then the row. Raises: LostLease, StorageFull."""
         name = artifact_name(claim.id, claim.attempt)
@@ -210,6 +200,7 @@ class DatasetService:
                     progress=Progress(phase="ready", fraction=1.0),
                     statistics=statistics,
                     fingerprint=fingerprint,
+                    failure=None,
                     finished_at=unit.now(),
                 )
                 unit.datasets.save(dataset)
@@ -222,41 +213,14 @@ class DatasetService:
             raise
         return dataset
 
-    def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Dataset:
-        """The attempt failed: try again, or give up when trying again is no use. Raises: LostLease."""
-        with self._units() as unit:
-            dataset = self._ended_attempt(unit, unit.datasets.held(claim), failure, is_final=is_final)
-            unit.commit()
-        return dataset
+    def _repository(self, unit: UnitOfWork) -> LeasedRepository[Dataset]:
+        return unit.datasets
 
-    def release(self, claim: Claim) -> None:
-        """The worker stops and hands the dataset back: the attempt does not count. Raises: LostLease."""
-        with self._units() as unit:
-            held = _moved(unit.datasets.held(claim), DatasetState.QUEUED)
-            unit.datasets.save(replace(held, attempt=held.attempt - 1, lease=None, progress=None))
-            unit.commit()
-        self._signals.wake()
+    def _waiting(self, held: Dataset) -> Dataset:
+        return _moved(held, DatasetState.QUEUED)
 
-    def reap(self) -> int:
-        """Take back what dead workers held; how many that were."""
-        with self._units() as unit:
-            lapsed = unit.datasets.lapsed(unit.now())
-            for dataset in lapsed:
-                failure = Failure(code="lost", reason="The worker stopped reporting.")
-                self._ended_attempt(unit, dataset, failure, is_final=False)
-            unit.commit()
-        if lapsed:
-            self._signals.wake()
-        return len(lapsed)
-
-    def _ended_attempt(self, unit: UnitOfWork, held: Dataset, failure: Failure, *, is_final: bool) -> Dataset:
-        if is_final or held.attempt >= self._max_attempts:
-            failed = replace(_moved(held, DatasetState.FAILED), failure=failure, finished_at=unit.now())
-        else:
-            failed = replace(_moved(held, DatasetState.QUEUED), progress=None)
-        dataset = replace(failed, lease=None)
-        unit.datasets.save(dataset)
-        return dataset
+    def _failed(self, held: Dataset, *, now: datetime) -> Dataset:
+        return replace(_moved(held, DatasetState.FAILED), finished_at=now)
 
 
 def _added(unit: UnitOfWork, upload: Upload) -> Upload:

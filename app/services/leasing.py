@@ -1,18 +1,22 @@
 """What the services of datasets, trials and models share: leases are taken, extended and lost in the same way."""
 
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 from app.domain.datasets import Dataset
-from app.domain.lease import Claim, HeartbeatAnswer, Lease, Progress
+from app.domain.lease import Claim, Failure, HeartbeatAnswer, Lease, Progress
 from app.domain.models import Model
-from app.domain.repositories import LeasedRepository
+from app.domain.ports import Signals
+from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.domain.tuning.trial import Trial
 
 Leased = TypeVar("Leased", Dataset, Trial, Model)
 
 CLAIMED = Progress(phase="claimed", fraction=0.0)
+
+LOST = Failure(code="lost", reason="The worker stopped reporting.")
 
 
 def artifact_name(identity: str, attempt: int) -> str:
@@ -36,6 +40,72 @@ def claim_on(value: Leased, subject: Literal["dataset", "trial", "model"]) -> Cl
         msg = f"{subject} {value.id} is not leased."
         raise ValueError(msg)
     return Claim(subject=subject, id=value.id, attempt=value.attempt, worker_id=value.lease.worker_id)
+
+
+class LeasedService(ABC, Generic[Leased]):
+    """What workers report of the datasets they prepare and the models they build."""
+
+    def __init__(self, units: UnitsOfWork, *, signals: Signals, lease: timedelta, max_attempts: int) -> None:
+        self._units = units
+        self._signals = signals
+        self._lease = lease
+        self._max_attempts = max_attempts
+
+    @abstractmethod
+    def _repository(self, unit: UnitOfWork) -> LeasedRepository[Leased]:
+        """Where they are."""
+
+    @abstractmethod
+    def _waiting(self, held: Leased) -> Leased:
+        """As it was before it was claimed, but for the attempt."""
+
+    @abstractmethod
+    def _failed(self, held: Leased, *, now: datetime) -> Leased:
+        """Given up."""
+
+    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
+        """The worker is alive: extend its lease."""
+        with self._units() as unit:
+            expires_at = unit.now() + self._lease
+            answer = extended(self._repository(unit), claim, progress=progress, expires_at=expires_at)
+            unit.commit()
+        return answer
+
+    def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Leased:
+        """The attempt failed: try again, or give up when trying again is no use. Raises: LostLease."""
+        with self._units() as unit:
+            held = self._repository(unit).held(claim)
+            ended = self._ended_attempt(unit, held, failure, is_final=is_final)
+            unit.commit()
+        return ended
+
+    def release(self, claim: Claim) -> None:
+        """The worker stops and hands it back: the attempt does not count. Raises: LostLease."""
+        with self._units() as unit:
+            repository = self._repository(unit)
+            held = repository.held(claim)
+            repository.save(replace(self._waiting(held), attempt=held.attempt - 1, lease=None, progress=None))
+            unit.commit()
+        self._signals.wake()
+
+    def reap(self) -> int:
+        """Take back what dead workers held; how many that were."""
+        with self._units() as unit:
+            lapsed = self._repository(unit).lapsed(unit.now())
+            for held in lapsed:
+                self._ended_attempt(unit, held, LOST, is_final=False)
+            unit.commit()
+        if lapsed:
+            self._signals.wake()
+        return len(lapsed)
+
+    def _ended_attempt(self, unit: UnitOfWork, held: Leased, failure: Failure, *, is_final: bool) -> Leased:
+        if is_final or held.attempt >= self._max_attempts:
+            ended = replace(self._failed(held, now=unit.now()), lease=None, failure=failure)
+        else:
+            ended = replace(self._waiting(held), lease=None, progress=None, failure=failure)
+        self._repository(unit).save(ended)
+        return ended
 
 
 def extended(

@@ -2,13 +2,13 @@
 
 import re
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from app.domain.datasets import Dataset
 from app.domain.errors import Conflict, InvalidRequest, LostLease, NotFound, StaleGeneration
-from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.lease import Claim, Progress
 from app.domain.models import (
     MODEL_MOVES,
     Alias,
@@ -22,12 +22,12 @@ from app.domain.models import (
     model_before,
 )
 from app.domain.ports import ArtifactStore, Ids, Signals
-from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.domain.serving import AliasTarget
 from app.domain.tuning.study import Study, StudySpec, StudyState
 from app.domain.tuning.trial import Trial, TrialRole
 from app.services.idempotency import Idempotency, Replay, once
-from app.services.leasing import artifact_name, claim_on, claimed, extended
+from app.services.leasing import LeasedService, artifact_name, claim_on, claimed
 from app.services.paging import Page, page_of
 
 KIND = "models"
@@ -50,7 +50,7 @@ class ModelWork:
     spec: StudySpec
 
 
-class ModelService:
+class ModelService(LeasedService[Model]):
     """Models and aliases."""
 
     def __init__(
@@ -63,12 +63,9 @@ class ModelService:
         lease: timedelta,
         max_attempts: int = 3,
     ) -> None:
-        self._units = units
+        super().__init__(units, signals=signals, lease=lease, max_attempts=max_attempts)
         self._store = store
         self._ids = ids
-        self._signals = signals
-        self._lease = lease
-        self._max_attempts = max_attempts
 
     # Models
 
@@ -222,13 +219,6 @@ class ModelService:
             spec=spec,
         )
 
-    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
-        """The worker is alive: extend its lease."""
-        with self._units() as unit:
-            answer = extended(unit.models, claim, progress=progress, expires_at=unit.now() + self._lease)
-            unit.commit()
-        return answer
-
     def complete(self, claim: Claim, *, staged: Path, index: IndexFacts) -> Model:
         """Publish the files, then the row, and move the alias that was asked for. Raises: LostLease, StorageFull."""
         name = artifact_name(claim.id, claim.attempt)
@@ -257,41 +247,14 @@ class ModelService:
             raise
         return model
 
-    def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Model:
-        """The attempt failed: try again, or give up when trying again is no use. Raises: LostLease."""
-        with self._units() as unit:
-            model = self._ended_attempt(unit, unit.models.held(claim), failure, is_final=is_final)
-            unit.commit()
-        return model
+    def _repository(self, unit: UnitOfWork) -> LeasedRepository[Model]:
+        return unit.models
 
-    def release(self, claim: Claim) -> None:
-        """The worker stops and hands the model back: the attempt does not count. Raises: LostLease."""
-        with self._units() as unit:
-            held = unit.models.held(claim)
-            unit.models.save(replace(held, attempt=held.attempt - 1, lease=None, progress=None))
-            unit.commit()
-        self._signals.wake()
+    def _waiting(self, held: Model) -> Model:
+        return held
 
-    def reap(self) -> int:
-        """Take back what dead workers held; how many that were."""
-        with self._units() as unit:
-            lapsed = unit.models.lapsed(unit.now())
-            for model in lapsed:
-                failure = Failure(code="lost", reason="The worker stopped reporting.")
-                self._ended_attempt(unit, model, failure, is_final=False)
-            unit.commit()
-        if lapsed:
-            self._signals.wake()
-        return len(lapsed)
-
-    def _ended_attempt(self, unit: UnitOfWork, held: Model, failure: Failure, *, is_final: bool) -> Model:
-        if is_final or held.attempt >= self._max_attempts:
-            failed = replace(_moved(held, ModelState.FAILED), failure=failure, finished_at=unit.now())
-        else:
-            failed = replace(held, failure=failure, progress=None)
-        model = replace(failed, lease=None)
-        unit.models.save(model)
-        return model
+    def _failed(self, held: Model, *, now: datetime) -> Model:
+        return replace(_moved(held, ModelState.FAILED), finished_at=now)
 
 
 def _check_alias(name: str) -> None:

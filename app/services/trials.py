@@ -18,7 +18,7 @@ from app.domain.training import TrainingParameters
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
-from app.services.leasing import artifact_name, claim_on, claimed, extended
+from app.services.leasing import LOST, artifact_name, claim_on, claimed, extended
 from app.services.studies import ended, moved, settled
 
 KIND = "trials"
@@ -243,8 +243,7 @@ class TrialService:
                 study = unit.studies.lock(study_id)
                 lapsed = [trial for trial in unit.trials.lapsed(unit.now()) if trial.study_id == study_id]
                 for trial in lapsed:
-                    failure = Failure(code="lost", reason="The worker stopped reporting.")
-                    self._ended_attempt(unit, study, trial, failure, is_final=False)
+                    self._ended_attempt(unit, study, trial, LOST, is_final=False)
                     study = unit.studies.get(study_id)
                 unit.commit()
             n_reaped += len(lapsed)
