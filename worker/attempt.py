@@ -20,7 +20,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from app.domain.errors import LostLease, SegueError, StorageFull, Unavailable
-from app.domain.lease import HeartbeatAnswer
+from app.domain.lease import STORAGE_FULL, HeartbeatAnswer
 from app.domain.ports import ArtifactStore
 from worker.failures import failed, failure_of, failure_of_exit, timed_out
 from worker.lease import FIRST_RETRY_S, LONGEST_RETRY_S, Pulse
@@ -71,10 +71,11 @@ class Attempt:
         self._store = store
         self._runner = runner
         self._stopping = stopping
+        self._is_disk_full = False
         self._name = f"{held.claim.subject} {held.claim.id} (attempt {held.claim.attempt})"
 
-    def carry_out(self) -> None:
-        """Do the work and report it."""
+    def carry_out(self) -> bool:
+        """Do the work and report it; False when it ended for lack of space, and the next would too."""
         _log.info("Started %s.", self._name)
         began_s = time.monotonic()
         self._pulse.start()
@@ -92,6 +93,7 @@ class Attempt:
         finally:
             self._pulse.stop()
         _log.info("Ended %s after %.1f s: %s.", self._name, time.monotonic() - began_s, _told(ending))
+        return not self._is_disk_full
 
     def _work(self, request: Request, folders: tuple[Path, ...]) -> Ending:
         """Run the child until it ends or has to."""
@@ -141,7 +143,7 @@ class Attempt:
             case Interrupted.HANDED_BACK:
                 self._deliver(self._held.release)
             case Failed():
-                self._deliver(lambda: self._held.fail(ending.failure, is_final=ending.is_final))
+                self._fail(ending)
             case _:
                 self._complete(ending, staged)
 
@@ -151,7 +153,11 @@ class Attempt:
         except Exception as error:  # a result that cannot be stored is a failure of this attempt, told with its reason
             _log.exception("The result of %s cannot be stored.", self._name)
             failure = failure_of(error) if isinstance(error, SegueError) else failed("error", "See the worker's log.")
-            self._deliver(lambda: self._held.fail(failure.failure, is_final=False))
+            self._fail(Failed(failure=failure.failure))
+
+    def _fail(self, ending: Failed) -> None:
+        self._is_disk_full = ending.failure.code == STORAGE_FULL
+        self._deliver(lambda: self._held.fail(ending.failure, is_final=ending.is_final))
 
     def _deliver(self, report: Callable[[], None], *, passing_on: type[SegueError] | None = None) -> None:
         """Report until it is heard: while the database is away, the result is kept and offered again."""

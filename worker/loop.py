@@ -21,6 +21,9 @@ from worker.stopping import Stopping
 
 LONGEST_BETWEEN_REAPS_S = 5.0
 
+FULL_DISK_PAUSE_S = 5.0
+"""How long a slot waits for space after a piece of work ended for lack of it."""
+
 TURN_S = 0.2
 """How soon the end of the last slot is noticed."""
 
@@ -114,7 +117,8 @@ class Slot:
             return False
         pulse = Pulse(held.heartbeat, lease_s=self._lease_s, claimed_at_s=claimed_at_s)
         attempt = Attempt(held, pulse, store=self._store, runner=runner, stopping=self._stopping)
-        attempt.carry_out()
+        if not attempt.carry_out():
+            self._stopping.wait(FULL_DISK_PAUSE_S)
         return True
 
     def _claim(self) -> Held | None:

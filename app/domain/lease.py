@@ -28,6 +28,10 @@ class Claim:
     worker_id: str
 
 
+STORAGE_FULL = "storage_full"
+"""The code of a failure that is the machine's: the attempt does not count, and goes on when there is space."""
+
+
 class HeartbeatAnswer(StrEnum):
     """What a worker is told when it reports that it is alive."""
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
 from app.domain.datasets import Dataset
-from app.domain.lease import Claim, Failure, HeartbeatAnswer, Lease, Progress
+from app.domain.lease import STORAGE_FULL, Claim, Failure, HeartbeatAnswer, Lease, Progress
 from app.domain.models import Model
 from app.domain.ports import Signals
 from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
@@ -40,6 +40,11 @@ def claim_on(value: Leased, subject: Literal["dataset", "trial", "model"]) -> Cl
         msg = f"{subject} {value.id} is not leased."
         raise ValueError(msg)
     return Claim(subject=subject, id=value.id, attempt=value.attempt, worker_id=value.lease.worker_id)
+
+
+def counted(attempt: int, failure: Failure) -> int:
+    """How many attempts have counted once this one has failed."""
+    return attempt - 1 if failure.code == STORAGE_FULL else attempt
 
 
 class LeasedService(ABC, Generic[Leased]):
@@ -100,10 +105,11 @@ class LeasedService(ABC, Generic[Leased]):
         return len(lapsed)
 
     def _ended_attempt(self, unit: UnitOfWork, held: Leased, failure: Failure, *, is_final: bool) -> Leased:
-        if is_final or held.attempt >= self._max_attempts:
+        n_tried = counted(held.attempt, failure)
+        if is_final or n_tried >= self._max_attempts:
             ended = replace(self._failed(held, now=unit.now()), lease=None, failure=failure)
         else:
-            ended = replace(self._waiting(held), lease=None, progress=None, failure=failure)
+            ended = replace(self._waiting(held), attempt=n_tried, lease=None, progress=None, failure=failure)
         self._repository(unit).save(ended)
         return ended
 

@@ -18,7 +18,7 @@ from app.domain.training import TrainingParameters
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
-from app.services.leasing import LOST, artifact_name, claim_on, claimed, extended
+from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
 from app.services.studies import ended, moved, settled
 
 KIND = "trials"
@@ -257,10 +257,10 @@ class TrialService:
             trial = ended(held, TrialState.CANCELLED, now=now)
         elif is_final:
             trial = ended(held, TrialState.INFEASIBLE, now=now, failure=failure)
-        elif held.attempt >= study.spec.max_attempts:
+        elif counted(held.attempt, failure) >= study.spec.max_attempts:
             trial = ended(held, TrialState.FAILED, now=now, failure=failure)
         else:
-            trial = replace(_waiting(held), failure=failure)
+            trial = replace(_waiting(held), attempt=counted(held.attempt, failure), failure=failure)
         unit.trials.save(trial)
         if trial.state in ENDED_STATES:
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))

@@ -42,7 +42,7 @@ def test_a_trial_without_space_for_its_vectors_says_so_and_succeeds_once_there_i
     until(lambda: bool(runners(worker.pid)), "the runner is there")
     [runner] = runners(worker.pid)
     limit_files(runner.pid, LIMIT_BYTES)
-    study = house.study(fixed={"vector_size": 200}, n_initial=1, max_attempts=20)
+    study = house.study(fixed={"vector_size": 200}, n_initial=1, max_attempts=1)
 
     def is_told() -> bool:
         return any(trial.failure is not None for trial in house.trials(study))
@@ -58,7 +58,7 @@ def test_a_trial_without_space_for_its_vectors_says_so_and_succeeds_once_there_i
     [after] = house.trials(study)
     assert after.state is TrialState.COMPLETED
     assert after.parameters == trial.parameters
-    assert after.attempt > 1
+    assert after.attempt == 1  # the full disk was not its fault
     until(lambda: not house.staged(), "what was staged is gone")
     assert worker.poll() is None
 

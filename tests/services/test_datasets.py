@@ -151,6 +151,14 @@ def test_a_crash_is_tried_again_until_the_attempts_are_used_up(house: House) -> 
     assert states == [DatasetState.QUEUED, DatasetState.QUEUED, DatasetState.FAILED]
 
 
+def test_a_full_disk_uses_up_no_attempt(house: House) -> None:
+    house.datasets.create(dataset_spec())
+    full = Failure(code="storage_full", reason="No space is left.")
+    for _ in range(4):
+        waiting = house.datasets.fail(claim(house).claim, full, is_final=False)
+        assert (waiting.state, waiting.attempt, waiting.failure) == (DatasetState.QUEUED, 0, full)
+
+
 def test_a_released_dataset_is_claimed_again_at_no_cost(house: House) -> None:
     house.datasets.create(dataset_spec())
     house.datasets.release(claim(house).claim)

@@ -151,6 +151,15 @@ def test_a_trial_fails_when_its_attempts_are_used_up(house: House) -> None:
     assert failed.failure == CRASH
 
 
+def test_a_full_disk_uses_up_no_attempt_and_is_told(house: House) -> None:
+    house.study(max_attempts=1)
+    full = Failure(code="storage_full", reason="No space is left.")
+    waiting = house.trials.fail(claim(house).claim, full, is_final=False)
+    assert waiting.state is TrialState.WAITING
+    assert waiting.failure == full
+    assert claim(house).trial.attempt == 1
+
+
 def test_a_lost_trial_fails_when_its_attempts_are_used_up(house: House) -> None:
     house.study(max_attempts=1)
     work = claim(house)

@@ -33,12 +33,14 @@ class Bench:
         self.runner = runner
         self.ledger = ledger
         self.stopping = Stopping(grace_s=0.2)
+        self.has_space = True
 
     def carry_out(self, held: HeldAct, *, lease_s: float = 10.0) -> float:
         """Seconds it took."""
         began = time.monotonic()
         pulse = Pulse(held.heartbeat, lease_s=lease_s, claimed_at_s=began, tell_every_s=0.05)
-        Attempt(held, pulse, store=self.store, runner=self.runner, stopping=self.stopping).carry_out()
+        attempt = Attempt(held, pulse, store=self.store, runner=self.runner, stopping=self.stopping)
+        self.has_space = attempt.carry_out()
         return time.monotonic() - began
 
     @contextmanager
@@ -91,6 +93,7 @@ def test_a_failure_is_reported_with_its_code_and_the_next_work_succeeds(
     bench.carry_out(HeldAct(act, ledger))
     ((failure, is_final),) = ledger.failures
     assert (failure.code, is_final) == (code, code == "infeasible")
+    assert bench.has_space is (code != "storage_full")
     assert "/srv" not in failure.reason
     bench.carry_out(HeldAct(Act.SUCCEED, ledger))
     assert ledger.reports[-1] == "completed succeed"
