@@ -43,11 +43,7 @@ class Repository(Protocol[T]):
 
 
 class LeasedRepository(Repository[T], Protocol[T]):
-    """Values that workers claim."""
-
-    def next_claimable(self) -> T | None:
-        """The oldest that waits for a worker, locked; None when there is none that nobody else is claiming."""
-        ...
+    """Values that a worker may hold."""
 
     def held(self, claim: Claim) -> T:
         """The value, locked, if the claim still holds it. Raises: LostLease."""
@@ -59,6 +55,14 @@ class LeasedRepository(Repository[T], Protocol[T]):
 
     def lapsed(self, now: datetime) -> list[T]:
         """Those whose lease ran out before `now`, locked; ones that another worker is looking at are left out."""
+        ...
+
+
+class ClaimableRepository(LeasedRepository[T], Protocol[T]):
+    """Values that workers claim in the order they were asked for."""
+
+    def next_claimable(self) -> T | None:
+        """The oldest that waits for a worker, locked; None when there is none that nobody else is claiming."""
         ...
 
 
@@ -157,10 +161,10 @@ class UnitOfWork(Protocol):
     """
 
     uploads: UploadRepository
-    datasets: LeasedRepository[Dataset]
+    datasets: ClaimableRepository[Dataset]
     studies: StudyRepository
     trials: TrialRepository
-    models: LeasedRepository[Model]
+    models: ClaimableRepository[Model]
     aliases: AliasRepository
     plays: PlayRepository
     idempotency: IdempotencyRepository

@@ -21,15 +21,6 @@ class SqlTrials(LeasedRows[Trial]):
     kind = Trial
     noun = "trial"
 
-    def next_claimable(self) -> Trial | None:
-        """The oldest waiting trial of any study, locked."""
-        return self.first(
-            sa.select(self.table)
-            .where(self.table.c.state == TrialState.WAITING)
-            .order_by(self.table.c.id)
-            .with_for_update(skip_locked=True)
-        )
-
     def of_study(self, study_id: str, *, role: TrialRole | None = None) -> list[Trial]:
         """All trials of a study in the order they were made."""
         return self.many(self._of_study(study_id, role))

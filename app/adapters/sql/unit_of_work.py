@@ -20,8 +20,8 @@ from app.domain.models import Model
 from app.domain.ports import Clock
 from app.domain.repositories import (
     AliasRepository,
+    ClaimableRepository,
     IdempotencyRepository,
-    LeasedRepository,
     PlayRepository,
     StudyRepository,
     TrialRepository,
@@ -47,10 +47,10 @@ class SqlUnitOfWork:
             self._transaction = connection.begin()
             self._stack = stack.pop_all()
         self.uploads: UploadRepository = SqlUploads(connection)
-        self.datasets: LeasedRepository[Dataset] = SqlDatasets(connection)
+        self.datasets: ClaimableRepository[Dataset] = SqlDatasets(connection)
         self.studies: StudyRepository = SqlStudies(connection)
         self.trials: TrialRepository = SqlTrials(connection)
-        self.models: LeasedRepository[Model] = SqlModels(connection)
+        self.models: ClaimableRepository[Model] = SqlModels(connection)
         self.aliases: AliasRepository = SqlAliases(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.idempotency: IdempotencyRepository = SqlIdempotency(connection)
