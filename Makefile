@@ -75,8 +75,9 @@ lock: $(READY) ## Choose the versions anew that pyproject.toml allows, the ones 
 	$(BIN)/uv pip compile $(LOCKED) --constraint requirements.lock --output-file requirements-runtime.lock
 	@! grep -nE '(https?|file)://|index-url|find-links' requirements*.lock
 
+# Extras stay in the lock: with hashes, pip wants `coverage[toml]` pinned as such, or takes the newest and refuses it.
 LOCKED = pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --custom-compile-command 'make lock' $(ARGS)
+	--no-strip-extras --no-annotate --custom-compile-command 'make lock' $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment and what the tools leave behind
