@@ -58,7 +58,7 @@ def generated_sessions(*, n_songs: int, n_plays: int, seed: int) -> tuple[NDArra
     by_popularity = np.cumsum(popularity)
 
     def anywhere(n: int) -> NDArray[np.int64]:
-        return np.searchsorted(by_popularity, rng.random(n) * by_popularity[-1], side="right")
+        return np.asarray(np.searchsorted(by_popularity, rng.random(n) * by_popularity[-1], side="right"), np.int64)
 
     plays = np.empty(offsets[-1], dtype=np.int32)
     home = song = anywhere(len(lengths))
@@ -80,4 +80,5 @@ def _step(origin: NDArray[np.int64], popularity: NDArray[np.float64], rng: np.ra
     step = rng.geometric(1.0 / MEAN_STEP, shape) * np.where(rng.random(shape) < 2 / 3, 1, -1)
     candidates = (origin[:, np.newaxis] + step) % len(popularity)
     appeal = 0.5 * np.log(popularity[candidates]) + rng.gumbel(size=shape)
-    return np.take_along_axis(candidates, appeal.argmax(axis=1, keepdims=True), axis=1)[:, 0]
+    chosen: NDArray[np.int64] = np.take_along_axis(candidates, appeal.argmax(axis=1, keepdims=True), axis=1)[:, 0]
+    return chosen

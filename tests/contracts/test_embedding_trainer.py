@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from app.adapters.gensim_word2vec import GensimTrainer
+from app.adapters.lane_word2vec import LaneTrainer
 from app.domain.embedding import Embeddings
 from app.domain.errors import Infeasible
 from app.domain.listening import Corpus
@@ -14,7 +15,9 @@ from app.domain.training import TrainingParameters, TrainingProgress
 from tests import factories
 from tests.fakes.embedding_trainer import RandomTrainer
 
-pytestmark = pytest.mark.parametrize("trainer", [GensimTrainer(), RandomTrainer()], ids=["gensim", "fake"])
+pytestmark = pytest.mark.parametrize(
+    "trainer", [GensimTrainer(), LaneTrainer(), RandomTrainer()], ids=["gensim", "lanes", "fake"]
+)
 
 PARAMETERS = TrainingParameters(vector_size=4, epochs=3, sg=1, sample=0.0)
 
