@@ -1,5 +1,6 @@
 """What a child does with a request. Importing this module is what makes a runner warm."""
 
+import app.adapters.gensim_word2vec  # noqa: F401 - takes a second: the runner's, not each child's
 from worker.messages import DatasetRequest, ModelRequest, Request, Result, Tell, TrialRequest
 from worker.trial_run import measure_trial
 
