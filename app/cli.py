@@ -180,12 +180,29 @@ def work(
     with _explained():
         settings = _settings()
         _check_database(settings)
-        chosen = {} if slots is None else {"SEGUE_WORKER_SLOTS": str(slots)}
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.execve(  # noqa: S606 - our own module, no shell
-            sys.executable, [sys.executable, "-m", "worker"], {**os.environ, **chosen}
-        )
+        _become("worker", **({} if slots is None else {"SEGUE_WORKER_SLOTS": str(slots)}))
+
+
+def _become(module: str, *arguments: str, **variables: str) -> NoReturn:
+    """Go on as another module, with these variables set: `app` imports nothing of the worker's."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(  # noqa: S606 - our own module, no shell
+        sys.executable, [sys.executable, "-m", module, *arguments], {**os.environ, **variables}
+    )
+
+
+# plan
+
+
+@cli.command()
+def plan(
+    *, fresh: Annotated[bool, typer.Option("--fresh", help="Measure again, however busy the machine is.")] = False
+) -> None:
+    """Show how much work at once is best on this machine, as measured: what workers do without SEGUE_WORKER_SLOTS."""
+    with _explained():
+        _settings()
+        _become("worker.planning", *(["--fresh"] if fresh else []))
 
 
 # migrate

@@ -78,8 +78,11 @@ class Settings(BaseSettings):
     poll_interval_s: float = Field(
         default=1, ge=0.05, le=60, description="Seconds between an idle worker's looks for work."
     )
-    worker_slots: int = Field(
-        default=1, ge=0, le=256, description="Pieces of work a worker does at once; 0: as many as it has cores."
+    worker_slots: int | None = Field(
+        default=None,
+        ge=0,
+        le=256,
+        description="Pieces of work a worker does at once; 0: as many as it has cores; by default as measured best.",
     )
     grace_s: float = Field(
         default=20,

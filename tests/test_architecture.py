@@ -14,7 +14,12 @@ DOMAIN = ROOT / "app" / "domain"
 PURE = {"numpy", "scipy", "app", *sys.stdlib_module_names}
 
 READS_ENVIRONMENT = {ROOT / "app" / "config.py"}
-PASSES_ENVIRONMENT_ON = {ROOT / "app" / "cli.py", ROOT / "app" / "demo" / "service.py", ROOT / "worker" / "__main__.py"}
+PASSES_ENVIRONMENT_ON = {
+    ROOT / "app" / "cli.py",
+    ROOT / "app" / "demo" / "service.py",
+    ROOT / "worker" / "__main__.py",
+    ROOT / "worker" / "throughput.py",
+}
 """They hand the whole environment to a program that they start."""
 
 

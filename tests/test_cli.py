@@ -28,6 +28,9 @@ from tests.conftest import ROOT
 from tests.processes import Server, descendants, environment, is_alive, stop, until
 from tests.processes import server as started
 from tests.values import statistics
+from worker.machine import this_machine
+from worker.planning import planned
+from worker.throughput import Measured
 
 pytestmark = pytest.mark.usefixtures("logging_restored", "_at_home")
 
@@ -39,6 +42,7 @@ SONGS = "song_id,title,artist,language\na,A,X,fr\nb,B,Y,fr\nc,C,Z,de\n"
 def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGUE_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("SEGUE_WORKER_SLOTS", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "dumb")
@@ -89,7 +93,7 @@ def datasets() -> list[Dataset]:
 # Help and usage
 
 
-@pytest.mark.parametrize("command", ["serve", "work", "migrate", "import", "demo"])
+@pytest.mark.parametrize("command", ["serve", "work", "plan", "migrate", "import", "demo"])
 def test_every_command_is_listed_and_explains_itself(command: str) -> None:
     assert re.search(rf"\b{command}\b", segue("--help").stdout)
     result = segue(command, "--help")
@@ -117,7 +121,7 @@ def test_help_is_quick_for_it_loads_no_heavy_module() -> None:
 # Settings
 
 
-@pytest.mark.parametrize("command", [["serve"], ["work"], ["migrate"]])
+@pytest.mark.parametrize("command", [["serve"], ["work"], ["plan"], ["migrate"]])
 def test_wrong_settings_are_listed_by_name(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGUE_LEASE_S", "soon")
     monkeypatch.setenv("SEGUE_LEESE", "1")
@@ -235,6 +239,22 @@ def test_work_becomes_a_worker_that_stops_on_sigterm(tmp_path: Path) -> None:
         assert program.wait(60) == 0, log.read_text()
     finally:
         stop(program)
+
+
+# plan
+
+
+def test_the_plan_of_this_machine_is_shown_with_what_the_settings_take_instead(tmp_path: Path) -> None:
+    kept = planned(
+        tmp_path / "data",
+        this_machine(),
+        measure=lambda shapes: [Measured(shape=shape, plays_per_s=4321.0) for shape in shapes],
+        load=lambda: 0.0,
+    )
+    program = [sys.executable, "-m", "app.cli", "plan"]
+    shown = subprocess.run(program, env=environment(load()), capture_output=True, text=True, check=True)
+    assert "4,321  chosen" in shown.stdout or kept.machine.cores == 1
+    assert "SEGUE_WORKER_SLOTS is 1" in shown.stdout
 
 
 # import

@@ -180,5 +180,12 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
     named = dotenv_values("example")
     assert set(named) == {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     from_example = load(env_file=Path("example"))
-    has_example_only = {"database_url", "redis_url", "sources", "child_memory_bytes", "duckdb_threads"}
+    has_example_only = {
+        "database_url",
+        "redis_url",
+        "sources",
+        "worker_slots",
+        "child_memory_bytes",
+        "duckdb_threads",
+    }
     assert from_example.model_dump(exclude=has_example_only) == load().model_dump(exclude=has_example_only)

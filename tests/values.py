@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from app.domain.datasets import Counts, DatasetSpec, LengthQuantiles, SourceReference, Statistics
 from app.domain.measurement import Estimate, Measurement, Scores
+from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.search_space import preset
 from app.domain.tuning.study import StudySpec
 from app.domain.tuning.trial import TrialOutcome
@@ -39,6 +40,7 @@ def study_spec(
     parallelism: int = 1,
     max_attempts: int = 2,
     baselines: bool = False,
+    trainer: Trainer = DEFAULT_TRAINER,
 ) -> StudySpec:
     """A small random study in the article's space."""
     return StudySpec(
@@ -51,6 +53,7 @@ def study_spec(
         parallelism=parallelism,
         max_attempts=max_attempts,
         baselines=baselines,
+        trainer=trainer,
     )
 
 

@@ -12,37 +12,42 @@ from app import config, log
 from app.bootstrap import Container, build
 from worker.environment import child_environment
 from worker.loop import Reaper, Slot, Worker, new_worker_id
+from worker.machine import n_cores, this_machine
+from worker.planning import shape_for
 from worker.queues import Allowance, DatasetQueue, ModelQueue, Queue, TrialQueue
 from worker.runner import Runner
 from worker.stopping import Stopping
+from worker.throughput import Shape
 from worker.verified import VerifiedArtifacts
 
 _log = logging.getLogger("worker")
 
 
-def n_cores() -> int:
-    """Cores that this worker may use."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-
-
-def allowance(settings: config.Settings, *, n_slots: int) -> Allowance:
-    """What one piece of work may use when all slots are busy."""
+def shape_of(settings: config.Settings) -> Shape:
+    """Slots, and the threads of each: as set, or as measured on this machine."""
+    if settings.worker_slots is None:
+        return shape_for(settings.data_dir, this_machine())
     cores = n_cores()
+    n_slots = settings.worker_slots or cores
+    return Shape(n_slots, max(1, cores // n_slots))
+
+
+def allowance(settings: config.Settings, shape: Shape) -> Allowance:
+    """What one piece of work may use when all slots are busy."""
     return Allowance(
-        threads=max(1, cores // n_slots),
+        threads=shape.threads,
         memory_bytes=settings.child_memory_bytes,
         timeout_s=settings.trial_timeout_s,
         duckdb_memory_limit=settings.duckdb_memory_limit,
-        duckdb_threads=settings.duckdb_threads or max(1, cores // n_slots),
+        duckdb_threads=settings.duckdb_threads or max(1, n_cores() // shape.processes),
     )
 
 
-def assemble(container: Container, *, worker_id: str, asked: "queue.SimpleQueue[int]") -> Worker:
+def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queue.SimpleQueue[int]") -> Worker:
     """A worker on the container's services; it stops when `asked` receives a signal's number."""
     settings = container.settings
     stopping = Stopping(grace_s=settings.grace_s)
-    n_slots = settings.worker_slots or n_cores()
-    allowed = allowance(settings, n_slots=n_slots)
+    allowed = allowance(settings, shape)
     artifacts = VerifiedArtifacts(container.store)
     queues: list[Queue] = [
         DatasetQueue(container.datasets, allowed),
@@ -63,7 +68,7 @@ def assemble(container: Container, *, worker_id: str, asked: "queue.SimpleQueue[
             lease_s=settings.lease_s,
             poll_interval_s=settings.poll_interval_s,
         )
-        for _ in range(n_slots)
+        for _ in range(shape.processes)
     ]
     return Worker(slots, signals=container.signals, stopping=stopping, asked=asked)
 
@@ -80,6 +85,7 @@ def main() -> int:
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: asked.put(received))  # the one call that a handler may make safely
+    shape = shape_of(settings)
     worker_id = new_worker_id()
     n_swept = container.store.sweep()
     if n_swept:
@@ -87,7 +93,7 @@ def main() -> int:
     _log.info("Worker %s is ready.", worker_id)
     threading.Thread(target=_load_suggesters, name="suggesters", daemon=True).start()
     try:
-        assemble(container, worker_id=worker_id, asked=asked).run()
+        assemble(container, shape=shape, worker_id=worker_id, asked=asked).run()
     finally:
         container.stop()
     _log.info("Worker %s has stopped.", worker_id)

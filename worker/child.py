@@ -1,15 +1,17 @@
 """The other side of a worker: a runner that is warm, and one child process for each piece of work.
 
-The runner (`python -m worker.child`) imports gensim, Faiss and the rest once, which takes seconds, and then waits for
-requests on its standard input. For each it forks: the child has the imports already, runs one piece of work under its
-limits, tells its result and exits. A child that exhausts memory or crashes takes nothing with it; a worker that dies
-closes the runner's input, and the runner ends its child and itself.
+The runner (`python -m worker.child`) does once what takes long, importing and compiling, and then waits for requests on
+its standard input. For each it forks: the child has all that already, runs one piece of work under its limits, tells
+its result and exits. A child that exhausts memory or crashes takes nothing with it, and as each does one piece of work
+there is nothing to renew after so many; a runner that dies is replaced by its slot. A worker that dies closes the
+runner's input, and the runner ends its child and itself.
 
     worker ── request ──► runner ── fork ──► child
        ▲                    │ ready, ended     │ started, advanced, result or failed
        └────────────────────┴──────────────────┘ one pipe
 
-Forking is safe here because the runner has one thread: what is imported starts none, and no array is touched.
+Forking is safe here because the runner has one thread: what is imported and compiled starts none (`worker.environment`
+sees to it, a test counts), and no array is touched.
 """
 
 import ctypes
@@ -22,10 +24,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol, cast
 
 from app.domain.lease import Progress
 from worker.failures import failure_of
@@ -43,10 +44,25 @@ from worker.messages import (
     read_request,
 )
 
-Perform = Callable[[Request, Tell], Result]
+
+class Work(Protocol):
+    """A module that does the work, as `worker.work` is one."""
+
+    def warm(self) -> None:
+        """Have ready what every child inherits."""
+        ...
+
+    def warm_for(self, request: Request) -> None:
+        """Have ready what this request needs beside, for its child and all later ones."""
+        ...
+
+    def perform(self, request: Request, tell: Tell) -> Result:
+        """Do what the request asks for."""
+        ...
+
 
 WORK = "worker.work"
-"""The module whose `perform` does the work, unless the command line names another."""
+"""The module that does the work, unless the command line names another."""
 
 TELL_EVERY_S = 0.25
 _PR_SET_PDEATHSIG = 1
@@ -84,19 +100,22 @@ class Outlet:
 def main() -> None:
     """Wait for requests until the worker is gone."""
     outlet = _outlet()
-    perform: Perform = importlib.import_module(sys.argv[1] if len(sys.argv) > 1 else WORK).perform
+    work = cast("Work", importlib.import_module(sys.argv[1] if len(sys.argv) > 1 else WORK))
+    work.warm()
     ended_in, ended_out = os.pipe()
     os.set_blocking(ended_out, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(ended_out, warn_on_full_buffer=False)
     outlet.send(Ready())
     while line := sys.stdin.buffer.readline():
+        with suppress(Exception):  # the child will meet the same and tell it
+            work.warm_for(read_request(line))
         pid = os.fork()
         if pid == 0:
             signal.set_wakeup_fd(-1)
             _become_child()
             outlet.send(Started(pid=os.getpid()))
-            _run(line, perform, outlet)
+            _run(line, work, outlet)
             sys.stderr.flush()
             os._exit(0)  # what the result names is on disk; taking all imports apart again would cost 0.3 s
         outlet.send(Ended(exit_code=_attend(pid, ended_in)))
@@ -146,13 +165,13 @@ def _become_child() -> None:
             Path("/proc/self/oom_score_adj").write_text("800", encoding="ascii")
 
 
-def _run(line: bytes, perform: Perform, outlet: Outlet) -> None:
+def _run(line: bytes, work: Work, outlet: Outlet) -> None:
     """Do what the request asks, and tell the result or why there is none."""
     try:
         request = read_request(line)
         if request.limits.memory_bytes is not None:
             _limit_memory(request.limits.memory_bytes)
-        outlet.send(perform(request, outlet.tell))
+        outlet.send(work.perform(request, outlet.tell))
     except Exception as error:  # told to the worker, which stores it as the failure's reason
         traceback.print_exc()
         outlet.send(failure_of(error))

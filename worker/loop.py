@@ -1,4 +1,7 @@
-"""A worker: slots that each claim, run and report one piece of work at a time until the worker is asked to stop."""
+"""A worker: slots that each claim, run and report one piece of work at a time until the worker is asked to stop.
+
+Slots run side by side: while one measures a trial, another trains the next, so neither waits for the other.
+"""
 
 import logging
 import os

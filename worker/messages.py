@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 from app.domain.datasets import Dataset, Statistics
 from app.domain.lease import Failure, Progress
 from app.domain.models import IndexFacts, Model
-from app.domain.training import TrainingParameters
+from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
 
@@ -53,6 +53,7 @@ class TrialRequest:
     role: TrialRole
     method: Method
     parameters: TrainingParameters | None
+    trainer: Trainer
     objective: Objective
     seed: int
     vectors: Path | None = None
@@ -73,6 +74,7 @@ class ModelRequest:
     corpus: Path
     model: Model
     dataset: Dataset
+    trainer: Trainer
     seed: int
     vectors: Path | None
     sources: Sources | None

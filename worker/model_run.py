@@ -4,7 +4,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from app.adapters.corpus import read_corpus, read_histories, read_songs
-from app.adapters.gensim_word2vec import GensimTrainer
 from app.adapters.model_files import write_model
 from app.adapters.vectors import read_vectors
 from app.domain.datasets import DatasetSpec
@@ -12,6 +11,7 @@ from app.domain.embedding import Embeddings, scoring_rows
 from app.domain.lease import Progress
 from worker.dataset_run import compile_plays
 from worker.messages import ModelBuilt, ModelRequest, Tell
+from worker.training import trainer_of
 from worker.trial_run import training_progress
 
 
@@ -56,7 +56,7 @@ def _embeddings(request: ModelRequest, folder: Path, tell: Tell) -> Embeddings:
         return read_vectors(request.vectors)
     parameters = request.model.parameters
     tell(Progress(phase="train", fraction=0.0))
-    return GensimTrainer().train(
+    return trainer_of(request.trainer).train(
         read_corpus(folder),
         parameters,
         seed=request.seed,

@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.models import Fit
+from app.domain.tuning.trial import trained_by
 from app.services.datasets import DatasetService, DatasetWork
 from app.services.models import ModelService, ModelWork
 from app.services.trials import TrialService, TrialWork
@@ -159,6 +160,7 @@ class HeldTrial(Held):
             role=trial.role,
             method=trial.method,
             parameters=trial.parameters,
+            trainer=trained_by(trial.role, spec.trainer),
             objective=spec.objective,
             seed=spec.seed,
             vectors=None if vectors is None else self._artifacts.open("trials", vectors),
@@ -206,6 +208,7 @@ class HeldModel(Held):
             corpus=self._artifacts.open("datasets", work.dataset_files),
             model=work.model,
             dataset=work.dataset,
+            trainer=work.spec.trainer,
             seed=work.spec.seed,
             vectors=None if is_full else self._artifacts.open("trials", work.vectors),
             sources=self._sources() if is_full and is_sample else None,

@@ -10,7 +10,6 @@ from typing import assert_never
 
 from app.adapters.corpus import read_corpus
 from app.adapters.faiss_index import FaissNeighbourSearch
-from app.adapters.gensim_word2vec import GensimTrainer
 from app.adapters.vectors import read_vectors, vectors_sha256, write_vectors
 from app.domain import plain_baselines
 from app.domain.embedding import Embeddings, scoring_rows
@@ -21,6 +20,7 @@ from app.domain.measurement import EpochMeasurement, Measurement
 from app.domain.training import TrainingParameters, TrainingProgress
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
 from worker.messages import Tell, TrialMeasured, TrialRequest
+from worker.training import trainer_of
 
 MOST_EPOCHS_MEASURED = 10
 """Epochs after which the validation pairs are measured: all of them up to this many, else as many evenly spaced."""
@@ -84,7 +84,7 @@ class _TrialRun:
         request, parameters = self._request, self._parameters()
         with self._phase("train"):
             self._training_began = time.perf_counter()
-            embeddings = GensimTrainer().train(
+            embeddings = trainer_of(request.trainer).train(
                 self._corpus,
                 parameters,
                 seed=request.seed,

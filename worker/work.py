@@ -1,7 +1,26 @@
-"""What a child does with a request. Importing this module is what makes a runner warm."""
+"""What a child does with a request, and what the runner has ready for it.
 
+Measured: without gensim a runner is ready in 0.5 s, takes 93 MB and forks in 3 ms; with it, 1.5 s, 171 MB and 7 ms. So
+gensim is imported by the runner, not by each child, but only when the first request comes that trains by it.
+"""
+
+from app.domain.training import DEFAULT_TRAINER
+from app.domain.tuning.trial import Method
 from worker.messages import DatasetRequest, ModelRequest, Request, Result, Tell, TrialRequest
+from worker.training import trainer_of
 from worker.trial_run import measure_trial
+
+
+def warm() -> None:
+    """Have ready, before the first fork, what most trials need. Starts no thread."""
+    trainer_of(DEFAULT_TRAINER)
+
+
+def warm_for(request: Request) -> None:
+    """Have ready, before the fork for this request, what takes long to import: the next ones have it too."""
+    match request:
+        case TrialRequest(method=Method.WORD2VEC) | ModelRequest(vectors=None):
+            trainer_of(request.trainer)
 
 
 def perform(request: Request, tell: Tell) -> Result:

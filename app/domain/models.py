@@ -12,7 +12,7 @@ from typing import Literal
 
 from app.domain.lease import Failure, Lease, Progress
 from app.domain.measurement import Measurement
-from app.domain.training import TrainingParameters
+from app.domain.training import Trainer, TrainingParameters
 
 
 class ModelState(StrEnum):
@@ -66,6 +66,7 @@ class Lineage:
     fingerprint: str
     study_id: str
     study_name: str
+    trainer: Trainer
     trial_id: str
     trial_number: int
 

@@ -1,10 +1,11 @@
-"""Training: the hyperparameters of Word2Vec on sessions, and how far it has come.
+"""Training Word2Vec on sessions: by whom, with which hyperparameters, and how far it has come.
 
 Source of names and defaults: gensim's `Word2Vec`. Source of the ranges: the article (dim 10-200, window 1-40,
 negatives 1-40, rate 0.001-0.1) and, for the extended ones, Caselles-Dupré et al. 2018.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from app.domain.embedding import Scoring
 from app.domain.errors import InvalidRequest
@@ -20,6 +21,19 @@ LIMITS: dict[str, tuple[float, float]] = {
     "sample": (0.0, 1.0),
 }
 """The smallest and largest value that each number may have, inclusive."""
+
+
+class Trainer(StrEnum):
+    """Who trains. Both take the same hyperparameters, and mean the same by them."""
+
+    SEGUE = "segue"
+    """Segue's own trainer: compiled, several times as fast, held to gensim's quality."""
+    GENSIM = "gensim"
+    """The reference: what the article used, so that a study runs to the article's letter."""
+
+
+DEFAULT_TRAINER = Trainer.GENSIM
+"""Who trains where a study doesn't say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

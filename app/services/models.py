@@ -119,6 +119,7 @@ class ModelService(LeasedService[Model]):
                 fingerprint=dataset.fingerprint,
                 study_id=study.id,
                 study_name=study.spec.name,
+                trainer=study.spec.trainer,
                 trial_id=best.id,
                 trial_number=best.number,
             ),

@@ -153,6 +153,7 @@ CASES: dict[str, Case] = {
     "study: unknown preset": study("/preset", preset="huge"),
     "study: unknown algorithm": study("/algorithm", algorithm="grid"),
     "study: unknown acquisition": study("/acquisition", acquisition="ts"),
+    "study: unknown trainer": study("/trainer", trainer="spark"),
     "study: k of nothing": study("/objective/k", objective={"k": 0}),
     "study: heavy weight": study("/objective/hr_weight", objective={"hr_weight": 1.5}),
     "study: unknown objective": study("/objective/mrr", objective={"mrr": 1}),

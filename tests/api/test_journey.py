@@ -5,6 +5,7 @@ import hashlib
 import pytest
 from fastapi.testclient import TestClient
 
+from app.domain.training import DEFAULT_TRAINER
 from tests.api.world import PLAYS_CSV, World
 from tests.values import outcome
 
@@ -51,6 +52,13 @@ def test_the_dataset_alone_runs_the_articles_study(world: World) -> None:
     assert study["state"] == "queued"
     assert study["progress"] == {"fraction": 0.0, "n_ended": 0, "n_trials": 30}
     assert [trial["name"] for trial in study["baselines"]][:2] == ["gensim_defaults", "gensim_defaults_skip_gram"]
+
+
+def test_a_study_says_who_trains_it_and_who_does_by_default(world: World) -> None:
+    dataset_id = world.ready_dataset()
+    for asked, told in (({}, DEFAULT_TRAINER), ({"trainer": "segue"}, "segue"), ({"trainer": "gensim"}, "gensim")):
+        made = world.client.post("/v1/studies", json={"dataset_id": dataset_id, **asked})
+        assert world.client.get(made.headers["Location"]).json()["spec"]["trainer"] == told
 
 
 def test_the_extended_preset_takes_a_number_of_epochs_as_fixed(world: World) -> None:
@@ -135,6 +143,7 @@ def test_a_model_shows_lineage_files_and_index(world: World) -> None:
     model = world.client.get(f"/v1/models/{model_id}").json()
     assert model["state"] == "ready"
     assert model["lineage"]["fingerprint"] == "f" * 64
+    assert model["lineage"]["trainer"] == DEFAULT_TRAINER
     assert model["index"]["recall"] == 1.0
     (file,) = model["files"]
     assert file == {"name": "vectors.npy", "size_bytes": 7, "sha256": hashlib.sha256(b"vectors").hexdigest()}

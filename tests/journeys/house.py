@@ -206,6 +206,7 @@ def settings_for(
             "poll_interval_s": 0.1,
             "alias_poll_s": 0.1,
             "grace_s": 10.0,
+            "worker_slots": 1,
             **changes,
         },
     )

@@ -15,6 +15,7 @@ from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.datasets import Dataset
+from app.domain.training import Trainer
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.study import Study, StudySpec
 from app.services.datasets import DatasetService
@@ -55,7 +56,7 @@ class House:
         assert work is not None
         return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
 
-    def study(self, **changes: int | bool) -> Study:
+    def study(self, **changes: int | bool | Trainer) -> Study:
         """A queued study on a dataset of its own."""
         spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
         study = self.studies.create(spec)

@@ -58,6 +58,7 @@ def test_a_model_knows_its_lineage_and_the_winner_s_figures(house: House) -> Non
     assert model.lineage.study_id == study_id
     assert model.lineage.trial_id == best.id
     assert model.lineage.fingerprint == "f" * 64
+    assert model.lineage.trainer is house.studies.get(study_id).study.spec.trainer
     assert model.metrics.validation is not None
     assert model.parameters == best.parameters
     work = claim(house)

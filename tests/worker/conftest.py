@@ -11,6 +11,7 @@ import pytest
 from app.adapters.artifacts import FolderArtifactStore
 from app.domain.errors import LostLease, SegueError
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.training import Trainer
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialRole
 from tests.worker.stand_in import Act
@@ -99,6 +100,7 @@ def trial_request(act: Act, *, staged: Path = Path(), memory_bytes: int | None =
         role=TrialRole.SEARCH,
         method=Method.WORD2VEC,
         parameters=None,
+        trainer=Trainer.GENSIM,
         objective=Objective(),
         seed=act,
     )

@@ -33,9 +33,21 @@ class Act(IntEnum):
     FILL_DISK = 10
     MOVE_ON = 11
     DIE_OF_MEMORY = 12
+    LACK_IMPORT = 13
 
 
 SLEEP_S = 60.0
+
+
+def warm() -> None:
+    """Nothing is needed."""
+
+
+def warm_for(request: Request) -> None:
+    """Fail where told to."""
+    assert isinstance(request, TrialRequest)
+    if request.seed == Act.LACK_IMPORT:
+        raise ModuleNotFoundError("No module named 'lacking'")
 
 
 def perform(request: Request, tell: Tell) -> Result:  # noqa: PLR0912
@@ -71,6 +83,8 @@ def perform(request: Request, tell: Tell) -> Result:  # noqa: PLR0912
             return _measured(" ".join(sorted(os.environ)))
         case Act.FILL_DISK:
             raise OSError("10 requested and 0 written")
+        case Act.LACK_IMPORT:
+            raise ModuleNotFoundError("No module named 'lacking'")
         case Act.MOVE_ON:
             for step in range(20):
                 tell(Progress(phase="train", fraction=step / 20, epoch=1))

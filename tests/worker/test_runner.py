@@ -183,16 +183,36 @@ def is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_the_runner_has_one_thread_so_that_it_may_fork() -> None:
-    # Measured with the real work's imports: a library that starts threads when imported would make forking unsafe.
+def test_what_a_request_needs_and_lacks_is_told_by_its_child(runner: Runner) -> None:
+    failed = heard(runner, Act.LACK_IMPORT)[-2]
+    assert isinstance(failed, Failed)
+    assert runner.is_usable
+
+
+WARM = """
+import psutil, sys
+from tests.worker.conftest import trial_request
+from tests.worker.stand_in import Act
+from worker import work
+
+work.warm()
+n_threads = [psutil.Process().num_threads()]
+work.warm_for(trial_request(Act.SUCCEED))
+n_threads.append(psutil.Process().num_threads())
+print(*n_threads, "gensim" in sys.modules)
+"""
+
+
+def test_the_runner_has_one_thread_so_that_it_may_fork_and_imports_gensim_for_who_trains_by_it() -> None:
+    # Measured with the real work: a library that starts threads when imported or compiled would make forking unsafe.
     counted = subprocess.run(
-        [sys.executable, "-c", "import worker.work, psutil; print(psutil.Process().num_threads())"],
+        [sys.executable, "-c", WARM],
         capture_output=True,
         text=True,
         check=True,
         env=child_environment(os.environ) | {"PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    assert counted.stdout.strip() == "1"
+    assert counted.stdout.split() == ["1", "1", "True"]
 
 
 def test_the_stand_in_is_what_these_tests_run() -> None:

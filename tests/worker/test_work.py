@@ -23,7 +23,7 @@ from app.domain.evaluating import evaluate
 from app.domain.lease import Progress
 from app.domain.listening import Preparation
 from app.domain.models import Fit, Lineage, Model, ModelMetrics, ModelState
-from app.domain.training import TrainingParameters
+from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialRole
 from tests.values import measurement
@@ -109,6 +109,7 @@ def trial_request(
         role=role,
         method=method,
         parameters=parameters,
+        trainer=Trainer.GENSIM,
         objective=Objective(),
         seed=7,
         vectors=vectors,
@@ -312,6 +313,7 @@ def model_request(
             fingerprint="f",
             study_id="stu_1",
             study_name="a study",
+            trainer=Trainer.GENSIM,
             trial_id="trl_1",
             trial_number=3,
         ),
@@ -325,6 +327,7 @@ def model_request(
         corpus=corpus,
         model=model,
         dataset=dataset(sample_fraction=0.1),
+        trainer=Trainer.GENSIM,
         seed=7,
         vectors=vectors,
         sources=sources,

@@ -13,7 +13,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
 from app.domain.lease import Failure, Progress
 from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
-from app.domain.training import TrainingParameters
+from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import StudySpec, StudyState
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole, TrialState
 
@@ -42,14 +42,20 @@ class Instant(TypeDecorator[datetime]):
 
 
 class Document(TypeDecorator[Any]):
-    """A domain value as JSON."""
+    """A domain value as JSON. `absent` says what documents mean that were written before a field existed."""
 
     impl = sa.JSON(none_as_null=True)
     cache_ok = True
 
-    def __init__(self, kind: Any) -> None:  # noqa: ANN401 - any type that pydantic can read
+    def __init__(
+        self,
+        kind: Any,  # noqa: ANN401 - any type that pydantic can read
+        *,
+        absent: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__()
         self.kind = kind
+        self.absent = absent
         self._adapter: TypeAdapter[Any] = TypeAdapter(kind)
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
@@ -62,7 +68,9 @@ class Document(TypeDecorator[Any]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:  # noqa: ANN401 - as the base says
         """To the domain value. Strict typing is off: JSON has no tuples or enums."""
-        return None if value is None else self._adapter.validate_python(value)
+        if value is None:
+            return None
+        return self._adapter.validate_python({**dict(self.absent), **value} if self.absent else value)
 
 
 class Choice(TypeDecorator[StrEnum]):
@@ -93,6 +101,11 @@ metadata = sa.MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+BEFORE_TRAINERS = (("trainer", Trainer.GENSIM.value),)
+"""Who trained before a study could say so. Read so rather than migrated: a worker of the version before, which may
+still run when the database is brought up to date, writes such documents back."""
 
 
 def _identity() -> sa.Column[str]:
@@ -137,7 +150,7 @@ studies = sa.Table(
     metadata,
     _identity(),
     sa.Column("dataset_id", sa.ForeignKey("datasets.id"), nullable=False, index=True),
-    sa.Column("spec", Document(StudySpec), nullable=False),
+    sa.Column("spec", Document(StudySpec, absent=BEFORE_TRAINERS), nullable=False),
     sa.Column("parallelism", sa.Integer, nullable=False),
     sa.Column("state", Choice(StudyState), nullable=False, index=True),
     sa.Column("created_at", Instant, nullable=False),
@@ -182,7 +195,7 @@ models = sa.Table(
     sa.Column("state", Choice(ModelState), nullable=False, index=True),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("finished_at", Instant),
-    sa.Column("lineage", Document(Lineage), nullable=False),
+    sa.Column("lineage", Document(Lineage, absent=BEFORE_TRAINERS), nullable=False),
     sa.Column("metrics", Document(ModelMetrics), nullable=False),
     sa.Column("alias", sa.String(64)),
     sa.Column("files", Document(tuple[StoredFile, ...]), nullable=False),

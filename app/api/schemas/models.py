@@ -10,6 +10,7 @@ from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.measurements import MeasurementView, example_measurement
 from app.api.schemas.trials import EXAMPLE_PARAMETERS, STUDY_ID, TRIAL_ID, TrainingParametersView
 from app.domain.models import Alias, AliasMove, Fit, IndexFacts, Lineage, Model, ModelMetrics, ModelState, StoredFile
+from app.domain.training import DEFAULT_TRAINER, Trainer
 
 MODEL_ID = "mdl_0197f3a5b1e87d41b7720c6b3d1a9f54"
 
@@ -42,6 +43,7 @@ class LineageView(View):
     fingerprint: str
     study_id: str
     study_name: str
+    trainer: Trainer = Field(description="Who trained the vectors.")
     trial_id: str
     trial_number: int
 
@@ -54,6 +56,7 @@ class LineageView(View):
             fingerprint=lineage.fingerprint,
             study_id=lineage.study_id,
             study_name=lineage.study_name,
+            trainer=lineage.trainer,
             trial_id=lineage.trial_id,
             trial_number=lineage.trial_number,
         )
@@ -131,6 +134,7 @@ class ModelView(View):
                         "fingerprint": "b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c",
                         "study_id": STUDY_ID,
                         "study_name": "article, bayesian",
+                        "trainer": DEFAULT_TRAINER,
                         "trial_id": TRIAL_ID,
                         "trial_number": 4,
                     },

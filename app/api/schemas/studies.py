@@ -11,6 +11,7 @@ from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
 from app.api.schemas.trials import STUDY_ID, TRIAL_ID, TrialSummaryView
 from app.domain.errors import InvalidRequest
+from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.search_space import preset
 from app.domain.tuning.study import LIMITS, Objective, Study, StudySpec, StudyState
 from app.domain.tuning.trial import TrialState
@@ -51,6 +52,7 @@ class StudyBody(Body):
                         "alpha": {"type": "float", "low": 0.001, "high": 0.1, "scale": "log"},
                         "sg": {"value": 1},
                     },
+                    "trainer": "segue",
                     "n_iterations": 40,
                     "parallelism": 2,
                 },
@@ -67,6 +69,11 @@ class StudyBody(Body):
     objective: ObjectiveBody = ObjectiveBody()
     algorithm: Literal["bayesian", "random"] = "bayesian"
     acquisition: Literal["ei", "ucb", "poi"] = "ei"
+    trainer: Literal["segue", "gensim"] = Field(
+        default=DEFAULT_TRAINER.value,
+        description="Who trains the trials: Segue's own trainer, or gensim, which runs the study to the article's "
+        "letter. The baselines named after gensim are always its own.",
+    )
     n_initial: int = Field(
         default=5, **_within("n_initial"), description="Trials at random before the first suggestion."
     )
@@ -104,6 +111,7 @@ class StudyBody(Body):
             objective=Objective(k=self.objective.k, hr_weight=self.objective.hr_weight),
             algorithm=self.algorithm,
             acquisition=self.acquisition,
+            trainer=Trainer(self.trainer),
             n_initial=self.n_initial,
             n_iterations=self.n_iterations,
             seed=self.seed,
@@ -123,6 +131,7 @@ class StudySpecView(View):
     objective: ObjectiveBody
     algorithm: Literal["bayesian", "random"]
     acquisition: Literal["ei", "ucb", "poi"]
+    trainer: Trainer
     n_initial: int
     n_iterations: int
     seed: int
@@ -141,6 +150,7 @@ class StudySpecView(View):
             objective=ObjectiveBody(k=spec.objective.k, hr_weight=spec.objective.hr_weight),
             algorithm=spec.algorithm,
             acquisition=spec.acquisition,
+            trainer=spec.trainer,
             n_initial=spec.n_initial,
             n_iterations=spec.n_iterations,
             seed=spec.seed,
@@ -173,6 +183,7 @@ EXAMPLE_STUDY: JsonDict = {
         "objective": {"k": 10, "hr_weight": 0.5},
         "algorithm": "bayesian",
         "acquisition": "ei",
+        "trainer": DEFAULT_TRAINER,
         "n_initial": 5,
         "n_iterations": 19,
         "seed": 0,

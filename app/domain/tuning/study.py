@@ -14,6 +14,7 @@ from typing import Literal
 
 from app.domain.errors import InvalidRequest
 from app.domain.lease import Failure
+from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.search_space import SearchSpace
 
 
@@ -81,6 +82,7 @@ class StudySpec:
     objective: Objective = field(default_factory=Objective)
     algorithm: Literal["bayesian", "random"] = "bayesian"
     acquisition: Literal["ei", "ucb", "poi"] = "ei"
+    trainer: Trainer = DEFAULT_TRAINER
     n_initial: int = 5
     n_iterations: int = 19
     seed: int = 0

@@ -18,7 +18,7 @@ from enum import StrEnum
 
 from app.domain.lease import Failure, Lease, Progress
 from app.domain.measurement import EpochMeasurement, Measurement
-from app.domain.training import TrainingParameters
+from app.domain.training import Trainer, TrainingParameters
 
 
 class TrialState(StrEnum):
@@ -91,6 +91,11 @@ def baselines(*, epochs: int) -> tuple[Baseline, ...]:
         Baseline(name="next_song", method=Method.NEXT_SONG),
         Baseline(name="co_occurrence", method=Method.CO_OCCURRENCE),
     )
+
+
+def trained_by(role: TrialRole, trainer: Trainer) -> Trainer:
+    """Who trains a trial of a study with this trainer: baselines are gensim's, for it is the reference."""
+    return Trainer.GENSIM if role is TrialRole.BASELINE else trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

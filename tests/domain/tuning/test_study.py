@@ -5,6 +5,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.domain.errors import InvalidRequest
+from app.domain.training import DEFAULT_TRAINER
 from app.domain.tuning.study import OPEN_STATES, STUDY_MOVES, Objective, StudySpec, StudyState
 from tests.values import study_spec
 
@@ -15,6 +16,7 @@ def test_defaults_are_the_articles() -> None:
     spec = StudySpec(name="a study", dataset_id="dst_1", space=SPEC.space)
     assert (spec.n_initial, spec.n_iterations, spec.budget) == (5, 19, 24)
     assert (spec.algorithm, spec.acquisition) == ("bayesian", "ei")
+    assert spec.trainer is DEFAULT_TRAINER
     assert spec.objective == Objective(k=10, hr_weight=0.5)
 
 

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from app.domain.training import TrainingParameters
+from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.suggester import Observation, observations
 from app.domain.tuning.trial import (
     ENDED_STATES,
@@ -13,6 +13,7 @@ from app.domain.tuning.trial import (
     TrialRole,
     TrialState,
     baselines,
+    trained_by,
 )
 from tests.values import NOON, measurement, outcome
 
@@ -63,6 +64,15 @@ def test_baselines_are_gensims_defaults_at_equal_epochs_and_the_plain_ones() -> 
     assert found["gensim_defaults_skip_gram"].parameters == TrainingParameters(epochs=7, sg=1)
     plain = {baseline.method for baseline in found.values() if baseline.parameters is None}
     assert plain == {Method.MOST_POPULAR, Method.NEXT_SONG, Method.CO_OCCURRENCE}
+
+
+@pytest.mark.parametrize("trainer", Trainer)
+def test_baselines_are_trained_by_gensim_and_every_other_trial_by_the_studys_trainer(trainer: Trainer) -> None:
+    assert {role: trained_by(role, trainer) for role in TrialRole} == {
+        TrialRole.SEARCH: trainer,
+        TrialRole.BASELINE: Trainer.GENSIM,
+        TrialRole.CONFIRMATION: trainer,
+    }
 
 
 def test_observations_are_in_the_order_of_their_numbers() -> None:

@@ -1,0 +1,44 @@
+"""What a worker makes of its settings: slots, and the threads of each."""
+
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings, load
+from worker.__main__ import allowance, shape_of
+from worker.machine import n_cores, this_machine
+from worker.planning import planned
+from worker.throughput import Measured, Shape
+
+
+def settings(folder: Path, **given: int | None) -> Settings:
+    return load(env_file=None, data_dir=folder, **given)
+
+
+@pytest.mark.parametrize("n_slots", [1, 3, 200])
+def test_slots_that_are_set_are_taken_as_they_are(tmp_path: Path, n_slots: int) -> None:
+    assert shape_of(settings(tmp_path, worker_slots=n_slots)) == Shape(n_slots, max(1, n_cores() // n_slots))
+    assert list(tmp_path.iterdir()) == []  # nothing was measured
+
+
+def test_no_slots_are_as_many_as_cores(tmp_path: Path) -> None:
+    assert shape_of(settings(tmp_path, worker_slots=0)) == Shape(n_cores(), 1)
+
+
+def test_slots_that_are_not_set_are_the_plans(tmp_path: Path) -> None:
+    known = planned(
+        tmp_path,
+        this_machine(),
+        measure=lambda shapes: [
+            Measured(shape=shape, plays_per_s=9.0 if shape == Shape(1, n_cores()) else 1.0) for shape in shapes
+        ],
+        load=lambda: 0.0,
+    )
+    assert shape_of(settings(tmp_path)) == known.chosen == Shape(1, n_cores())
+
+
+def test_work_whose_threads_no_study_fixes_has_those_of_the_shape(tmp_path: Path) -> None:
+    allowed = allowance(settings(tmp_path), Shape(2, 3))
+    assert allowed.threads == 3
+    assert allowed.duckdb_threads == max(1, n_cores() // 2)
+    assert allowance(settings(tmp_path, duckdb_threads=7), Shape(2, 3)).duckdb_threads == 7
