@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import assert_never
 
 from app.adapters.corpus import read_corpus
-from app.adapters.faiss_index import FaissNeighbourSearch
+from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.gensim_word2vec import GensimTrainer
 from app.adapters.vectors import read_vectors, vectors_sha256, write_vectors
 from app.domain import plain_baselines
@@ -65,7 +65,7 @@ class _TrialRun:
         self._request = request
         self._tell = tell
         self._watch = Stopwatch()
-        self._search = FaissNeighbourSearch(threads=request.limits.threads)
+        self._search = ExactNeighbourSearch(threads=request.limits.threads)
         self._epochs: list[EpochMeasurement] = []
         self._training_began = 0.0
         self._validation: Measurement | None = None

@@ -7,10 +7,10 @@ import pytest
 from numpy.typing import NDArray
 
 import app
-from app.adapters import faiss_index
-from app.adapters.faiss_index import FaissNeighbourSearch
+from app.adapters import exact_search
+from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.gensim_word2vec import GensimTrainer
-from app.domain.embedding import Scoring, scoring_rows
+from app.domain.embedding import Rows, Scoring, scoring_rows
 from app.domain.evaluating import evaluate
 from app.domain.listening import Corpus, Repeats
 from app.domain.training import TrainingParameters
@@ -30,30 +30,33 @@ def test_neighbours_are_those_of_a_full_ranking(threads: int, n_queries: int) ->
     rng = np.random.default_rng(4)
     songs = rng.normal(size=(3_000, 24)).astype(np.float32)
     queries = rng.normal(size=(n_queries, 24)).astype(np.float32)
-    rows, scores = FaissNeighbourSearch(threads=threads).search(songs, queries, 11)
+    rows, scores = ExactNeighbourSearch(threads=threads).search(Rows(songs), Rows(queries), 11)
     assert np.array_equal(rows, full_ranking(songs, queries)[:, :11])
     np.testing.assert_allclose(scores, np.einsum("nkd,nd->nk", songs[rows], queries), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cells", [1, 50, 1_000])
-def test_batches_change_nothing_however_small(monkeypatch: pytest.MonkeyPatch, cells: int) -> None:
+@pytest.mark.parametrize(("block", "group"), [(64, 1), (64, 10), (128, 37)])
+def test_blocks_change_nothing_however_small(monkeypatch: pytest.MonkeyPatch, block: int, group: int) -> None:
     rng = np.random.default_rng(5)
     songs, queries = (rng.integers(-2, 3, (n, 4)).astype(np.float32) for n in (200, 37))
     expected = full_ranking(songs, queries)[:, :7]
-    monkeypatch.setattr(faiss_index, "CELLS_PER_BATCH", cells)
-    assert np.array_equal(FaissNeighbourSearch().search(songs, queries, 7)[0], expected)
+    monkeypatch.setattr(exact_search, "BLOCK", block)
+    monkeypatch.setattr(exact_search, "GROUP", group)
+    assert np.array_equal(ExactNeighbourSearch().search(Rows(songs), Rows(queries), 7)[0], expected)
 
 
 def test_a_tie_of_all_songs_is_cut_by_row() -> None:
     songs, queries = np.zeros((5_000, 3), np.float32), np.ones((30, 3), np.float32)
-    assert (FaissNeighbourSearch().search(songs, queries, 10)[0] == np.arange(10)).all()
+    assert (ExactNeighbourSearch().search(Rows(songs), Rows(queries), 10)[0] == np.arange(10)).all()
 
 
 def test_views_and_other_layouts_are_searched_as_they_read() -> None:
     rng = np.random.default_rng(6)
     songs = np.asfortranarray(rng.normal(size=(80, 5)).astype(np.float32))
     queries = rng.normal(size=(20, 10)).astype(np.float32)[::2, ::2]
-    assert np.array_equal(FaissNeighbourSearch().search(songs, queries, 80)[0], full_ranking(songs, queries))
+    assert np.array_equal(
+        ExactNeighbourSearch().search(Rows(songs), Rows(queries), 80)[0], full_ranking(songs, queries)
+    )
 
 
 def shipped_listening() -> Corpus:
@@ -91,7 +94,7 @@ def test_evaluation_agrees_with_a_full_ranking_of_the_shipped_set(scoring: Scori
     scores = evaluate(
         rows,
         held_out,
-        search=FaissNeighbourSearch(threads=2),
+        search=ExactNeighbourSearch(threads=2),
         k=10,
         hr_weight=0.5,
         repeats=Repeats.DROP,
@@ -101,7 +104,7 @@ def test_evaluation_agrees_with_a_full_ranking_of_the_shipped_set(scoring: Scori
 
     answerable = held_out.query != held_out.target
     query, target = held_out.query[answerable], held_out.target[answerable]
-    all_scores = rows.queries[query].astype(np.float64) @ rows.songs.astype(np.float64).T
+    all_scores = rows.queries.whole()[query].astype(np.float64) @ rows.songs.whole().astype(np.float64).T
     all_scores[:, ~rows.is_known] = -np.inf
     all_scores[np.arange(len(query)), query] = -np.inf
     of_target = all_scores[np.arange(len(query)), target]
