@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
+from app.adapters import best_scores  # noqa: F401 # a runner compiles it before it forks, not each child
 from app.adapters.corpus import read_corpus
 from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.gensim_word2vec import GensimTrainer

@@ -56,10 +56,11 @@ class ExactNeighbourSearch:
 
 def _fill(rows: NDArray[np.int32], songs: Rows, queries: Matrix) -> NDArray[np.float64]:
     """Write the best songs of each query into `rows` `(n_queries, k)`; gives their scores."""
-    from app.adapters.best_scores import keep_best  # noqa: PLC0415 # the server imports this module, but not Numba
+    from app.adapters.best_scores import CHUNK, keep_best  # noqa: PLC0415 # the server imports this module, but not Numba
 
     best = np.full(rows.shape, -np.inf)
     scores = np.zeros((BLOCK, BLOCK), dtype=np.float32)
+    chunks = scores.reshape(BLOCK, -1, CHUNK)
     lengths = _finite_lengths(queries)
     for first in range(0, len(songs), BLOCK):
         block = songs.block(first, first + BLOCK)
@@ -68,7 +69,7 @@ def _fill(rows: NDArray[np.int32], songs: Rows, queries: Matrix) -> NDArray[np.f
             part = slice(start, start + BLOCK)
             asked = queries[part]
             np.matmul(asked, block.T, out=scores[: len(asked), : len(block)])
-            keep_best(scores, asked, block, first, reach[part], rows[part], best[part])
+            keep_best(chunks, asked, block, first, reach[part], rows[part], best[part])
     return best
 
 
