@@ -6,9 +6,13 @@ from app.domain.training import Trainer
 
 def trainer_of(kind: Trainer) -> EmbeddingTrainer:
     """The trainer of that name."""
+    # Gensim takes long to import, and compiled code to load: only programs that train by them do.
     match kind:
-        case Trainer.SEGUE | Trainer.GENSIM:  # until Segue has a trainer of its own
-            # Gensim takes long to import: only children that train by it do.
+        case Trainer.SEGUE:
+            from app.adapters.lane_word2vec import LaneTrainer  # noqa: PLC0415
+
+            return LaneTrainer()
+        case Trainer.GENSIM:
             from app.adapters.gensim_word2vec import GensimTrainer  # noqa: PLC0415
 
             return GensimTrainer()

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import assert_never
 
+from app.adapters import best_scores  # noqa: F401 # a runner compiles it before it forks, not each child
 from app.adapters.corpus import read_corpus
-from app.adapters.faiss_index import FaissNeighbourSearch
+from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.vectors import read_vectors, vectors_sha256, write_vectors
 from app.domain import plain_baselines
 from app.domain.embedding import Embeddings, scoring_rows
@@ -65,7 +66,7 @@ class _TrialRun:
         self._request = request
         self._tell = tell
         self._watch = Stopwatch()
-        self._search = FaissNeighbourSearch(threads=request.limits.threads)
+        self._search = ExactNeighbourSearch(threads=request.limits.threads)
         self._epochs: list[EpochMeasurement] = []
         self._training_began = 0.0
         self._validation: Measurement | None = None

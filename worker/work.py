@@ -4,7 +4,7 @@ Measured: without gensim a runner is ready in 0.5 s, takes 93 MB and forks in 3 
 gensim is imported by the runner, not by each child, but only when the first request comes that trains by it.
 """
 
-from app.domain.training import DEFAULT_TRAINER
+from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.trial import Method
 from worker.messages import DatasetRequest, ModelRequest, Request, Result, Tell, TrialRequest
 from worker.training import trainer_of
@@ -13,14 +13,22 @@ from worker.trial_run import measure_trial
 
 def warm() -> None:
     """Have ready, before the first fork, what most trials need. Starts no thread."""
-    trainer_of(DEFAULT_TRAINER)
+    _warm_trainer(DEFAULT_TRAINER)
 
 
 def warm_for(request: Request) -> None:
     """Have ready, before the fork for this request, what takes long to import: the next ones have it too."""
     match request:
         case TrialRequest(method=Method.WORD2VEC) | ModelRequest(vectors=None):
-            trainer_of(request.trainer)
+            _warm_trainer(request.trainer)
+
+
+def _warm_trainer(kind: Trainer) -> None:
+    trainer_of(kind)
+    if kind is Trainer.SEGUE:
+        from app.adapters.lane_word2vec import load_kernel  # noqa: PLC0415 # as in `trainer_of`
+
+        load_kernel()
 
 
 def perform(request: Request, tell: Tell) -> Result:

@@ -135,6 +135,24 @@ def pairs_beside(parameters: TrainingParameters, lengths: NDArray[np.int64]) -> 
     return float(np.sum(n_sessions * pairs**2) / np.sum(n_sessions * pairs))
 
 
+def load_kernel() -> None:
+    """Have the kernel in memory: compiled the first time on a machine (some 10 s), read from a file afterwards.
+
+    For programs that fork: what was loaded before is there in every child. Starts no thread.
+    """
+    plays = np.zeros(2, np.int32)
+    plays.flags.writeable = False
+    share, alias = alias_table(np.ones(1))
+    bounds = np.array([0]), np.array([2])
+    sessions = Sessions(plays, *bounds, np.ones(1, np.float32), share, alias)
+    settings = Settings(window=1, negative=1, weight=1.0, is_skip_gram=True, alpha=0.1, min_alpha=0.1)
+    whole = Share(first=0, stop=1, progress=0.0, progress_at_end=1.0, plays_per_rate=PLAYS_PER_RATE)
+    vectors = Vectors(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32))
+    for lanes in LANES:
+        state, done, stop = np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.bool_)
+        train_share(sessions, settings, whole, vectors, state, 1, lanes, done, stop)
+
+
 class _Course:
     """Runs epochs on as many threads as asked; each has its own part of the sessions and its own random numbers."""
 
@@ -157,8 +175,8 @@ class _Course:
             negative=parameters.negative,
             weight=sharing.weight,
             is_skip_gram=parameters.sg == 1,
-            alpha=parameters.alpha,
-            min_alpha=min(MIN_ALPHA, parameters.alpha),
+            alpha=float(parameters.alpha),
+            min_alpha=float(min(MIN_ALPHA, parameters.alpha)),
         )
         self._parts = _parts(sessions, min(threads, len(sessions.starts)))
         self._states = [
@@ -194,8 +212,8 @@ class _Course:
         stop: NDArray[np.bool_],
     ) -> None:
         share = Share(
-            first=part[0],
-            stop=part[1],
+            first=int(part[0]),
+            stop=int(part[1]),
             progress=epoch / self._n_epochs,
             progress_at_end=(epoch + 1) / self._n_epochs,
             plays_per_rate=max(1, PLAYS_PER_RATE // len(self._parts)),

@@ -13,8 +13,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from app.adapters.faiss_index import FaissNeighbourSearch
-from app.domain.embedding import Matrix
+from app.adapters.exact_search import ExactNeighbourSearch
+from app.domain.embedding import Matrix, Rows
 from app.domain.errors import DamagedArtifact
 
 MIN_RECALL = 0.95
@@ -83,7 +83,7 @@ def inverted_file(vectors: Matrix, queries: Matrix, *, threads: int) -> Inverted
     index.train(vectors)
     index.add(vectors)
     sample = np.sort(np.random.default_rng(0).choice(n_songs, size=min(N_SAMPLED, n_songs), replace=False))
-    exact, _ = FaissNeighbourSearch(threads=threads).search(vectors, queries[sample], RECALL_K + 1)
+    exact, _ = ExactNeighbourSearch(threads=threads).search(Rows(vectors), Rows(queries).at(sample), RECALL_K + 1)
     expected = without_itself(exact, sample)
     index.nprobe = 1
     while True:
@@ -94,12 +94,12 @@ def inverted_file(vectors: Matrix, queries: Matrix, *, threads: int) -> Inverted
         index.nprobe = min(2 * index.nprobe, n_lists)
 
 
-def without_itself(found: NDArray[np.int64], itself: NDArray[np.int64]) -> NDArray[np.int64]:
+def without_itself(found: NDArray[np.signedinteger], itself: NDArray[np.int64]) -> NDArray[np.signedinteger]:
     """Each row of `found` `(n, k + 1)` without the song `itself` `(n,)`, or without its last: `(n, k)`."""
     return np.take_along_axis(found, others(found, itself), axis=1)
 
 
-def others(found: NDArray[np.int64], itself: NDArray[np.int64]) -> NDArray[np.int64]:
+def others(found: NDArray[np.signedinteger], itself: NDArray[np.int64]) -> NDArray[np.int64]:
     """The columns of `found` `(n, k + 1)` that `without_itself` keeps, in order."""
     return np.argsort(found == itself[:, np.newaxis], axis=1, kind="stable")[:, :-1]
 
@@ -138,7 +138,7 @@ def _searched(index: faiss.Index, queries: Matrix, *, k: int) -> Found:
     return rows, scores
 
 
-def _recall(expected: NDArray[np.int64], found: NDArray[np.int64]) -> float:
+def _recall(expected: NDArray[np.signedinteger], found: NDArray[np.signedinteger]) -> float:
     is_expected = expected >= 0
     is_found = (expected[:, :, np.newaxis] == found[:, np.newaxis, :]).any(axis=2)
     n_expected = int(is_expected.sum())

@@ -8,7 +8,7 @@ song rows S, float32 `(n_songs, dim)`, such that the score of song j for query i
     sum     cos(u_i + v_i, u_j + v_j) Q = S = (u + v) / |u + v|
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -38,25 +38,56 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
+class Rows:
+    """Vectors float32 `(n, dim)` that are made block by block where they are looked at: their matrix is never built.
+
+    Row i is row `chosen[i]`, or i, of `matrix`; plus that row of `added`; over its norm if `is_unit`.
+    """
+
+    matrix: Matrix
+    added: Matrix | None = None
+    is_unit: bool = False
+    chosen: NDArray[np.integer] | None = None
+
+    def __len__(self) -> int:
+        return len(self.matrix if self.chosen is None else self.chosen)
+
+    def at(self, rows: NDArray[np.integer]) -> "Rows":
+        """These of the rows, in this order."""
+        return replace(self, chosen=rows if self.chosen is None else self.chosen[rows])
+
+    def block(self, start: int, stop: int) -> Matrix:
+        """Rows from `start` to before `stop` (or the end): a new array, row after row in memory."""
+        place = slice(start, stop) if self.chosen is None else self.chosen[start:stop]
+        rows = self.matrix[place] if self.added is None else self.matrix[place] + self.added[place]
+        return np.array(unit_rows(rows) if self.is_unit else rows, dtype=np.float32, order="C")
+
+    def whole(self) -> Matrix:
+        """All of them: a new array."""
+        return self.block(0, len(self))
+
+
+@dataclass(frozen=True, slots=True)
 class ScoringRows:
     """Query rows and song rows of the songs a model knows; see the module header for Q and S."""
 
-    queries: Matrix
-    songs: Matrix
+    queries: Rows
+    songs: Rows
     is_known: NDArray[np.bool_]
 
 
 def unit_rows(matrix: Matrix) -> Matrix:
     """Each row over its Euclidean norm; zero rows stay zero. A new array."""
     norms = np.linalg.norm(matrix, axis=1, keepdims=True)
-    rows: Matrix = np.divide(matrix, norms, out=np.zeros_like(matrix), where=norms > 0)
+    norms[norms == 0] = np.inf
+    rows: Matrix = np.divide(matrix, norms)
     return rows
 
 
 def scoring_rows(embeddings: Embeddings, scoring: Scoring) -> ScoringRows:
-    """The rows whose inner products are this scoring."""
+    """The rows whose inner products are this scoring. They look at the embeddings, which must stay as they are."""
     if scoring is Scoring.OUTPUT:
-        return ScoringRows(unit_rows(embeddings.input), embeddings.output.copy(), embeddings.is_known.copy())
-    vectors = embeddings.input if scoring is Scoring.INPUT else embeddings.input + embeddings.output
-    rows = unit_rows(vectors)
+        return ScoringRows(Rows(embeddings.input, is_unit=True), Rows(embeddings.output), embeddings.is_known.copy())
+    added = embeddings.output if scoring is Scoring.SUM else None
+    rows = Rows(embeddings.input, added=added, is_unit=True)
     return ScoringRows(rows, rows, embeddings.is_known.copy())

@@ -44,7 +44,7 @@ Z = NormalDist().inv_cdf(0.975)
 FEWEST_FOR_NORMAL = 5
 """Hits, and misses, below which the normal interval is not used."""
 
-Lists = NDArray[np.int64]
+Lists = NDArray[np.signedinteger]
 """Recommended vocabulary rows `(n_queries, k)`, best first, padded with -1."""
 
 
@@ -85,14 +85,14 @@ def answerable_queries(pairs: Pairs) -> NDArray[np.int64]:
 
 def nearest_known(rows: ScoringRows, queries: NDArray[np.int64], *, search: NeighbourSearch, k: int) -> Lists:
     """The k best known songs of each query, the query left out; nothing (-1) for a query that is not known."""
-    lists = np.full((len(queries), k), -1, dtype=np.int64)
+    lists = np.full((len(queries), k), -1, dtype=np.int32)
     is_answered = rows.is_known[queries]
     if not is_answered.any():
         return lists
     answered = queries[is_answered]
-    known = np.flatnonzero(rows.is_known)
-    found, _ = search.search(rows.songs[known], rows.queries[answered], k + 1)
-    lists[is_answered] = without_query(np.where(found >= 0, known[found], -1), answered)
+    known = np.flatnonzero(rows.is_known).astype(np.int32)
+    found, _ = search.search(rows.songs.at(known), rows.queries.at(answered), k + 1)
+    lists[is_answered] = without_query(np.where(found >= 0, known[found], np.int32(-1)), answered)
     return lists
 
 
@@ -102,9 +102,10 @@ def without_query(lists: Lists, queries: NDArray[np.int64]) -> Lists:
     >>> without_query(np.array([[3, 1, 2], [3, 1, 2]]), np.array([1, 9])).tolist()
     [[3, 2], [3, 1]]
     """
-    is_query = lists == queries[:, np.newaxis]
-    order = np.argsort(is_query, axis=1, kind="stable")[:, :-1]
-    return np.take_along_axis(lists, order, axis=1)
+    is_kept = lists != queries[:, np.newaxis]
+    is_kept[is_kept.all(axis=1), -1] = False
+    shorter: Lists = lists[is_kept].reshape(len(lists), lists.shape[1] - 1)
+    return shorter
 
 
 def evaluate_lists(
@@ -177,10 +178,11 @@ def _outcomes(
 
 def _positions(queries: NDArray[np.int64], wanted: NDArray[np.int32]) -> NDArray[np.int64]:
     """Where in the ascending `queries` each wanted one stands."""
-    if not np.isin(wanted, queries).all():
+    positions = np.searchsorted(queries, wanted)
+    if (positions == len(queries)).any() or (queries[positions] != wanted).any():
         msg = "A pair's query has no list."
         raise ValueError(msg)
-    return np.searchsorted(queries, wanted).astype(np.int64)
+    return positions
 
 
 def _ranks(lists: Lists, answered_by: NDArray[np.int64], target: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -254,11 +256,14 @@ def _breadth(
     lists: Lists, weights: NDArray[np.int64], training_counts: NDArray[np.int64]
 ) -> tuple[float | None, float | None]:
     """Coverage and popularity of the lists that answer a pair; None when they hold no song."""
-    used = lists[weights > 0]
-    is_listed = used >= 0
-    if not is_listed.any():
+    is_recommended = np.zeros(len(training_counts), dtype=np.bool_)
+    n_listed = n_plays = 0
+    for column in lists.T:  # memory stays O(n_queries)
+        is_listed = (column >= 0) & (weights > 0)
+        songs, weight = column[is_listed], weights[is_listed]
+        is_recommended[songs] = True
+        n_listed += int(weight.sum())
+        n_plays += int(training_counts[songs] @ weight)
+    if n_listed == 0:
         return None, None
-    coverage = len(np.unique(used[is_listed])) / len(training_counts)
-    weight_of_song = np.where(is_listed, weights[weights > 0][:, np.newaxis], 0)
-    mean_plays = np.sum(training_counts[used] * weight_of_song, dtype=np.float64) / weight_of_song.sum()
-    return coverage, float(mean_plays / training_counts.max())
+    return float(is_recommended.mean()), n_plays / n_listed / int(training_counts.max())

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.embedding import Embeddings, Matrix
+from app.domain.embedding import Embeddings, Rows
 from app.domain.listening import Corpus
 from app.domain.models import StoredFile
 from app.domain.training import TrainingParameters, TrainingProgress
@@ -72,8 +72,12 @@ class EmbeddingTrainer(Protocol):
 class NeighbourSearch(Protocol):
     """Exact search by inner product."""
 
-    def search(self, songs: Matrix, queries: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows of `songs` nearest to each query, best first, and their scores, both `(n_queries, k)`; -1 pads."""
+    def search(self, songs: Rows, queries: Rows, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Rows of `songs` nearest to each query, best first, and their scores, both `(n_queries, k)`; -1 pads.
+
+        Equal scores go by row, and equal songs score the same. Neither matrix is built. Raises: ValueError when a
+        vector is not finite.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from app.adapters.corpus import Histories
 from app.adapters.model_files import StoredModel, load_model, open_index, read_model, write_model
-from app.domain.embedding import Matrix, Scoring, ScoringRows, unit_rows
+from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows, unit_rows
 from app.domain.errors import DamagedArtifact, Infeasible, StorageFull
 from app.domain.models import IndexFacts
 
@@ -28,8 +28,9 @@ def scored(*, n: int = N_SONGS, unknown: Sequence[int] = (5, 40), is_symmetric: 
     is_known[list(unknown)] = False
     songs[~is_known] = queries[~is_known] = 0
     if is_symmetric:
-        queries = songs = unit_rows(songs)
-    return ScoringRows(queries, songs, is_known)
+        rows = Rows(songs, is_unit=True)
+        return ScoringRows(rows, rows, is_known)
+    return ScoringRows(Rows(queries), Rows(songs), is_known)
 
 
 def song_table(n: int = N_SONGS, columns: dict[str, list[Any]] | None = None) -> pa.Table:
@@ -83,7 +84,7 @@ def test_songs_that_the_model_knows_are_kept_in_order_with_all_columns(tmp_path:
     model = read_model(tmp_path)
     expected = song_table().take([row for row in range(N_SONGS) if row not in {5, 40}])
     assert model.songs.equals(expected)
-    assert np.array_equal(model.vectors, scored().songs[scored().is_known])
+    assert np.array_equal(model.vectors, scored().songs.whole()[scored().is_known])
 
 
 @pytest.mark.parametrize("is_symmetric", [True, False], ids=["input", "output"])
@@ -99,7 +100,7 @@ def test_neighbours_are_those_of_brute_force(tmp_path: Path, is_symmetric: bool)
 def test_query_rows_are_stored_only_when_they_are_not_the_song_rows(tmp_path: Path) -> None:
     symmetric = scored()
     write(tmp_path / "same")
-    write(tmp_path / "equal", rows=ScoringRows(symmetric.queries.copy(), symmetric.songs, symmetric.is_known))
+    write(tmp_path / "equal", rows=ScoringRows(Rows(symmetric.queries.whole()), symmetric.songs, symmetric.is_known))
     write(tmp_path / "other", rows=scored(is_symmetric=False), scoring=Scoring.OUTPUT)
     assert [(tmp_path / name / "queries.npy").exists() for name in ("same", "equal", "other")] == [False, False, True]
     assert read_model(tmp_path / "same").queries is not None

@@ -58,7 +58,8 @@ def generated_sessions(*, n_songs: int, n_plays: int, seed: int) -> tuple[NDArra
     by_popularity = np.cumsum(popularity)
 
     def anywhere(n: int) -> NDArray[np.int64]:
-        return np.asarray(np.searchsorted(by_popularity, rng.random(n) * by_popularity[-1], side="right"), np.int64)
+        drawn: NDArray[np.int64] = np.searchsorted(by_popularity, rng.random(n) * by_popularity[-1], side="right")
+        return drawn
 
     plays = np.empty(offsets[-1], dtype=np.int32)
     home = song = anywhere(len(lengths))

@@ -14,7 +14,7 @@ from app.adapters.model_files import write_model
 from app.adapters.sql.migrating import upgrade
 from app.bootstrap import Container, build
 from app.config import Settings
-from app.domain.embedding import Matrix, Scoring, ScoringRows, unit_rows
+from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows, unit_rows
 from app.domain.tuning.study import Study
 from tests.values import dataset_spec, outcome, statistics, study_spec
 
@@ -74,7 +74,7 @@ def publish_model(settings: Settings, *, n_songs: int, dim: int) -> None:
         container.models.promote(_completed_study(container).id)
         work = _there(container.models.claim("benchmark"))
         with container.store.stage() as staged:
-            vectors = unit_vectors(n_songs, dim)
+            vectors = Rows(unit_vectors(n_songs, dim))
             index = write_model(
                 rows=ScoringRows(vectors, vectors, np.ones(n_songs, dtype=np.bool_)),
                 songs=songs_table(n_songs),

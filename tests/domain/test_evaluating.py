@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from app.domain.embedding import ScoringRows
+from app.domain.embedding import Rows, ScoringRows
 from app.domain.evaluating import Z, answerable_queries, evaluate, evaluate_lists, wilson
 from app.domain.listening import Pairs, Repeats
 from app.domain.measurement import Estimate, Measurement
@@ -23,12 +23,12 @@ def descending(n_songs: int, *, unknown: tuple[int, ...] = ()) -> ScoringRows:
     is_known = np.ones(n_songs, dtype=np.bool_)
     is_known[list(unknown)] = False
     songs = np.arange(n_songs, 0, -1, dtype=np.float32)[:, np.newaxis]
-    return ScoringRows(np.ones_like(songs), songs, is_known)
+    return ScoringRows(Rows(np.ones_like(songs)), Rows(songs), is_known)
 
 
 def alike(vectors: NDArray[np.float64]) -> ScoringRows:
     """Queries and songs with the same vectors, all known."""
-    rows = vectors.astype(np.float32)
+    rows = Rows(vectors.astype(np.float32))
     return ScoringRows(rows, rows, np.ones(len(rows), dtype=np.bool_))
 
 
@@ -302,7 +302,7 @@ def cases(draw: st.DrawFn) -> Case:
         queries, songs = (rng.normal(size=(n_songs, 3)).astype(np.float32) for _ in range(2))
     is_known = rng.random(n_songs) < draw(st.sampled_from([0.0, 0.5, 0.9, 1.0]))
     return Case(
-        rows=ScoringRows(queries, songs, is_known),
+        rows=ScoringRows(Rows(queries), Rows(songs), is_known),
         held_out=pairs(*draw(st.lists(st.tuples(song, song, st.integers(0, 2)), max_size=40))),
         k=draw(st.integers(1, 12)),
         hr_weight=draw(st.floats(0, 1)),
@@ -314,9 +314,9 @@ def cases(draw: st.DrawFn) -> Case:
 def reference_list(case: Case, query: int) -> list[int]:
     if not case.rows.is_known[query]:
         return []
-    q = case.rows.queries[query].astype(np.float64)
+    q, songs = case.rows.queries.matrix[query].astype(np.float64), case.rows.songs.matrix.astype(np.float64)
     score = {
-        song: float(q @ case.rows.songs[song].astype(np.float64))
+        song: float(q @ songs[song])
         for song in range(len(case.rows.is_known))
         if case.rows.is_known[song] and song != query
     }

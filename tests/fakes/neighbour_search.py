@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from app.domain.embedding import Matrix
+from app.domain.embedding import Rows
 
 
 class FullRanking:
@@ -13,13 +13,15 @@ class FullRanking:
         self.n_queries = 0
         self.n_songs = 0
 
-    def search(self, songs: Matrix, queries: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        if not (np.isfinite(songs).all() and np.isfinite(queries).all()):
+    def search(self, songs: Rows, queries: Rows, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        song_rows, query_rows = songs.whole(), queries.whole()
+        if not (np.isfinite(song_rows).all() and np.isfinite(query_rows).all()):
             msg = "Vectors must be finite to be searched."
             raise ValueError(msg)
         self.n_queries, self.n_songs = len(queries), len(songs)
-        all_scores = queries.astype(np.float64) @ songs.astype(np.float64).T
-        rows = np.full((len(queries), k), -1, dtype=np.int64)
+        # Unlike a matrix product, this sums every inner product in the same order.
+        all_scores = np.einsum("qd,sd->qs", query_rows, song_rows, dtype=np.float64)
+        rows = np.full((len(queries), k), -1, dtype=np.int32)
         scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
         n_found = min(k, len(songs))
         rows[:, :n_found] = np.argsort(-all_scores, axis=1, kind="stable")[:, :n_found]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from app.adapters.corpus import read_corpus
-from app.adapters.faiss_index import FaissNeighbourSearch
+from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.model_files import load_model, read_model
 from app.adapters.vectors import read_vectors, vectors_sha256
 from app.domain.datasets import Dataset, DatasetSpec, DatasetState, SourceReference
@@ -158,7 +158,7 @@ def test_a_trial_of_the_search_keeps_its_vectors_and_measures_them_on_the_valida
     again = evaluate(
         scoring_rows(vectors, Scoring.INPUT),
         corpus.validation,
-        search=FaissNeighbourSearch(),
+        search=ExactNeighbourSearch(),
         k=10,
         hr_weight=0.5,
         repeats=corpus.split.repeats,
@@ -341,7 +341,7 @@ def test_a_model_of_the_winner_serves_the_winners_own_vectors(sample: Path, tmp_
     built = done(request)
     assert isinstance(built, ModelBuilt)
     stored, winner = read_model(request.staged), read_vectors(vectors)
-    assert np.array_equal(stored.vectors, scoring_rows(winner, Scoring.INPUT).songs[winner.is_known])
+    assert np.array_equal(stored.vectors, scoring_rows(winner, Scoring.INPUT).songs.whole()[winner.is_known])
     assert stored.lineage["trial_id"] == "trl_1"
     assert load_model(request.staged, "mdl_1").n_songs == built.index.n_songs == winner.is_known.sum()
 
