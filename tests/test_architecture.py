@@ -52,7 +52,7 @@ def test_only_the_settings_read_the_environment() -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("app.main", {"gensim", "ibis", "duckdb", "bayes_opt", "sklearn", "worker"}),
+        ("app.main", {"gensim", "ibis", "duckdb", "bayes_opt", "numba", "sklearn", "worker"}),
         ("worker.__main__", {"fastapi", "starlette", "uvicorn", "gensim", "ibis", "duckdb"}),
         ("app.cli", {"fastapi", "sqlalchemy", "numpy", "pydantic", "pyarrow"}),
     ],
