@@ -3,7 +3,20 @@
 from collections.abc import Mapping
 
 ALLOWED = frozenset(
-    {"HOME", "LANG", "LANGUAGE", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ", "TZDIR", "VIRTUAL_ENV"}
+    {
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "NUMBA_CACHE_DIR",
+        "PATH",
+        "PYTHONPATH",
+        "TMPDIR",
+        "TZ",
+        "TZDIR",
+        "VIRTUAL_ENV",
+        "XDG_CACHE_HOME",
+    }
 )
 ALLOWED_PREFIXES = ("LC_", "COVERAGE_", "COV_CORE_")
 

@@ -9,21 +9,18 @@ tells which songs to look at: those within `reach` of the last song listed, whos
 in double precision, always in the same order. Songs come by ascending row, so an equal score never displaces one.
 """
 
-from functools import partial
-
 import numpy as np
-from numba import float32, float64, int32, int64, njit, void
+from numba import float32, float64, int32, int64, void
 from numpy.typing import NDArray
 
+from app.adapters.compiled import compiled
 from app.domain.embedding import Matrix
-
-_compiled = partial(njit, nogil=True, cache=True, boundscheck=False, error_model="numpy")
 
 CHUNK = 64
 """Scores that are compared at once: known to the compiler, the comparison takes 2 % of the product's time."""
 
 
-@_compiled(fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def inner_product(query: NDArray[np.float32], song: NDArray[np.float32]) -> float:
     """Summed in double precision, where the products of two float32 are exact."""
     total = 0.0
@@ -32,7 +29,7 @@ def inner_product(query: NDArray[np.float32], song: NDArray[np.float32]) -> floa
     return total
 
 
-@_compiled()
+@compiled()
 def _insert(rows: NDArray[np.int32], best: NDArray[np.float64], row: int, score: float) -> None:
     """Below the songs that score as much; the last is dropped."""
     place = len(rows) - 1
@@ -44,7 +41,7 @@ def _insert(rows: NDArray[np.int32], best: NDArray[np.float64], row: int, score:
     best[place] = score
 
 
-@_compiled(
+@compiled(
     void(float32[:, :, ::1], float32[:, ::1], float32[:, ::1], int64, float64[::1], int32[:, ::1], float64[:, ::1])
 )  # named, so that it is compiled when it is imported: once for a worker, before it forks its children
 def keep_best(  # noqa: PLR0917 # Numba's functions take no keywords alone

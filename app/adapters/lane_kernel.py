@@ -16,17 +16,17 @@ Randomness is splitmix64 (Steele, Lea, Flood 2014); negatives are drawn by Vose'
 Source: Mikolov et al. 2013 for the model; Ji, Satish, Li, Dubey 2016 for sharing negatives as a matrix product.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import float32, int64, literally, njit, uint64
 from numpy.typing import NDArray
 
+from app.adapters.compiled import compiled
 from app.adapters.vector_code import TILE, VECTOR, errors, fetch_row, moves, products
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": True, "boundscheck": False, "error_model": "numpy"}
-_compiled = njit(cache=True, **_OPTIONS)
-_inlined = njit(forceinline=True, **_OPTIONS)
+_compiled = compiled(fastmath=True)
+_inlined = njit(nogil=True, fastmath=True, boundscheck=False, error_model="numpy", forceinline=True)
 
 LARGEST_PRODUCT = 6.0
 """Inner products from here on, either way, move nothing: gensim's MAX_EXP."""
