@@ -19,7 +19,7 @@ Source: Mikolov et al. 2013 for the model; Ji, Satish, Li, Dubey 2016 for sharin
 from typing import NamedTuple
 
 import numpy as np
-from numba import float32, int64, literally, njit, uint64
+from numba import float32, int64, njit, uint64
 from numpy.typing import NDArray
 
 from app.adapters.compiled import compiled
@@ -400,8 +400,8 @@ def train_step(
             write_errors(lanes, b, is_skip_gram, vectors.input, matrices.errors[b])
 
 
-@_compiled
-def train_share(
+@_inlined
+def _train_share(
     sessions: Sessions,
     settings: Settings,
     share: Share,
@@ -412,11 +412,7 @@ def train_share(
     done: NDArray[np.int64],
     stop: NDArray[np.bool_],
 ) -> None:
-    """Train one epoch's share of the sessions in place; of `n_lanes` (compiled for each number) `n_open` are at work.
-
-    `done[0]` tells how many sessions were begun; returns soon after `stop[0]` is set. Never raises.
-    """
-    literally(n_lanes)
+    """See `train_share`; `n_lanes` is a literal."""
     lanes, matrices = _lanes(sessions, share, n_lanes), _matrices(settings, vectors.input.shape[1], n_lanes)
     feed = Feed(np.array([share.first]), np.zeros(1, np.int64), np.array([rate_at(share, settings, share.first)]))
     n_negatives = len(matrices.drawn)
@@ -465,3 +461,45 @@ def _matrices(settings: Settings, dim: int, n_lanes: int) -> Matrices:
         np.zeros(n_negatives, np.int64),
         np.zeros(n_negatives, np.int64),
     )
+
+
+def _compiled_for(n_lanes: int) -> Any:  # noqa: ANN401 - Numba has no types
+    @_compiled
+    def compiled(
+        sessions: Sessions,
+        settings: Settings,
+        share: Share,
+        vectors: Vectors,
+        state: NDArray[np.uint64],
+        n_open: int,
+        done: NDArray[np.int64],
+        stop: NDArray[np.bool_],
+    ) -> None:
+        _train_share(sessions, settings, share, vectors, state, n_open, n_lanes, done, stop)
+
+    return compiled
+
+
+LANES = (4, 16)
+"""Lanes that the kernel is compiled for."""
+
+_COMPILED = {n_lanes: _compiled_for(n_lanes) for n_lanes in LANES}
+"""One function for each: an argument that must be a literal has Numba type the kernel anew at each call (17 ms)."""
+
+
+def train_share(
+    sessions: Sessions,
+    settings: Settings,
+    share: Share,
+    vectors: Vectors,
+    state: NDArray[np.uint64],
+    n_open: int,
+    n_lanes: int,
+    done: NDArray[np.int64],
+    stop: NDArray[np.bool_],
+) -> None:
+    """Train one epoch's share of the sessions in place; of `n_lanes`, one of `LANES`, `n_open` are at work.
+
+    `done[0]` tells how many sessions were begun; returns soon after `stop[0]` is set. Never raises.
+    """
+    _COMPILED[n_lanes](sessions, settings, share, vectors, state, n_open, done, stop)
