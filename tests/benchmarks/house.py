@@ -11,6 +11,8 @@ from app.adapters.sql.migrating import upgrade
 from app.bootstrap import Container, build
 from app.config import load
 from app.domain.datasets import Dataset, DatasetSpec, DatasetState, SourceReference
+from app.domain.listening import Preparation
+from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.search_space import preset
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec
 from app.services.studies import StudyView
@@ -26,14 +28,29 @@ class House:
     container: Container
     dataset: Dataset
 
+    @property
+    def prepared_s(self) -> float:
+        """Seconds from the request for the dataset until it was ready, the worker's start included."""
+        if self.dataset.finished_at is None:
+            raise ValueError(self.dataset)
+        return (self.dataset.finished_at - self.dataset.created_at).total_seconds()
+
     def completed(
-        self, *, n_initial: int, n_iterations: int, parallelism: int, seed: int, baselines: bool
+        self,
+        *,
+        n_initial: int,
+        n_iterations: int,
+        parallelism: int,
+        seed: int,
+        baselines: bool,
+        trainer: Trainer = DEFAULT_TRAINER,
     ) -> StudyView:
         """The article's study, once it has ended."""
         spec = StudySpec(
             name="benchmark",
             dataset_id=self.dataset.id,
             space=preset("article", epochs=3, overrides={}),
+            trainer=trainer,
             n_initial=n_initial,
             n_iterations=n_iterations,
             parallelism=parallelism,
@@ -51,8 +68,8 @@ class House:
 
 
 @contextmanager
-def house(plays: Path, *, slots: int) -> Iterator[House]:
-    """A house with a worker of so many slots."""
+def house(plays: Path, *, slots: int, preparation: Preparation = Preparation()) -> Iterator[House]:
+    """A house with a worker of so many slots, and these plays prepared as told."""
     with tempfile.TemporaryDirectory() as folder:
         settings = load(
             env_file=None,
@@ -65,13 +82,14 @@ def house(plays: Path, *, slots: int) -> Iterator[House]:
         container = build(settings)
         try:
             with worker(settings):
-                yield House(container, _prepared(container))
+                yield House(container, _prepared(container, preparation))
         finally:
             container.stop()
 
 
-def _prepared(container: Container) -> Dataset:
-    created = container.datasets.create(DatasetSpec(name="benchmark", plays=SourceReference(source="plays")))
+def _prepared(container: Container, preparation: Preparation) -> Dataset:
+    spec = DatasetSpec(name="benchmark", plays=SourceReference(source="plays"), preparation=preparation)
+    created = container.datasets.create(spec)
     if not isinstance(created, Dataset):
         raise TypeError(created)
     while (dataset := container.datasets.get(created.id)).state is not DatasetState.READY:

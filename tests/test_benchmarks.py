@@ -1,0 +1,63 @@
+"""The benchmarks still run: their parts, at a size that says nothing about cost."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.benchmarks import article, article_script, linear, memory
+
+
+@pytest.mark.slow
+def test_the_article_is_compared_by_both_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plays = tmp_path / "plays.parquet"
+    article.write_plays(plays, n_songs=200, n_plays=4_000)
+    done = article.compared(plays, sample=0.5, n_trials=2, n_looped=40, seed=0)
+    assert [len(side.points) for side in (done.segue, done.script)] == [2, 2]
+    assert done.n_pairs == 40
+    assert done.scale > 1
+    assert done.prepared_s > 0
+    article.report(done, n_looped=40)
+    assert "script / Segue" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_script_goes_on_where_its_first_points_were_good() -> None:
+    sessions = [[str(song % 50) for song in range(start, start + 8)] for start in range(200)]
+    pairs = [(str(song), str((song + 1) % 50)) for song in range(50)]
+    run = article_script.tune(sessions, pairs, n_trials=7, seed=0)
+    assert len(run.trials) == 7
+    assert run.best.objective == max(trial.objective for trial in run.trials)
+    assert 0 < run.best.objective <= 1
+
+
+def test_the_script_scores_a_pair_by_the_rank_of_its_target() -> None:
+    vectors = article_script.KeyedVectors(2)
+    vectors.add_vectors(["a", "b", "c"], np.array([[1, 0], [1, 0.1], [0, 1]], dtype=np.float32))
+    pairs = [("a", "b"), ("a", "c"), ("a", "a"), ("z", "a")]
+    second = 0.5 + 0.5 / np.log2(3)
+    assert article_script.mean_objective(vectors, pairs) == pytest.approx((1 + second) / 3)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="It reads /proc.")
+def test_memory_is_measured_in_every_phase_of_a_trial(capsys: pytest.CaptureFixture[str]) -> None:
+    size = memory.Size(n_songs=3_000, dim=8, n_plays=6_000, n_pairs=50)
+    peaks = memory.measured(size)
+    assert set(peaks.by_phase) == {"load", "train", "evaluate", "write"}
+    assert peaks.whole > peaks.at_start > 0
+    memory.report(size, peaks)
+    assert "both matrices" in capsys.readouterr().out
+
+
+def test_training_cost_is_measured_and_drawn(tmp_path: Path) -> None:
+    costs = linear.measured([0.002, 0.004], n_songs=200, n_rounds=2)
+    assert [cost.cpu_s > 0 for cost in costs] == [True, True]
+    linear.draw(costs, tmp_path / "first.svg")
+    linear.draw(costs, tmp_path / "second.svg")
+    assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
+
+
+def test_the_exponent_of_a_power_law_is_found() -> None:
+    costs = [linear.Cost(n, 1e-6 * n**1.2) for n in (1_000, 3_000, 20_000)]
+    assert linear.exponent(costs) == pytest.approx(1.2)
