@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gensim.models import KeyedVectors
 
 from tests.benchmarks import article, article_script, linear, memory
 
@@ -33,7 +34,7 @@ def test_the_script_goes_on_where_its_first_points_were_good() -> None:
 
 
 def test_the_script_scores_a_pair_by_the_rank_of_its_target() -> None:
-    vectors = article_script.KeyedVectors(2)
+    vectors = KeyedVectors(2)
     vectors.add_vectors(["a", "b", "c"], np.array([[1, 0], [1, 0.1], [0, 1]], dtype=np.float32))
     pairs = [("a", "b"), ("a", "c"), ("a", "a"), ("z", "a")]
     second = 0.5 + 0.5 / np.log2(3)

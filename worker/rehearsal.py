@@ -27,7 +27,7 @@ ROUNDS_S = 6.0
 
 N_ROUNDS = 2
 TRAIN_S = 0.4
-"""How long one process trains, to the end of an epoch: 100,000 plays take gensim about as long."""
+"""How long one process trains at least; it goes on to the end of an epoch, of 100,000 plays."""
 
 PATIENCE_S = 3.0
 """How long the processes of one shape may take in all."""

@@ -16,6 +16,7 @@ Randomness is splitmix64 (Steele, Lea, Flood 2014); negatives are drawn by Vose'
 Source: Mikolov et al. 2013 for the model; Ji, Satish, Li, Dubey 2016 for sharing negatives as a matrix product.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -463,9 +464,9 @@ def _matrices(settings: Settings, dim: int, n_lanes: int) -> Matrices:
     )
 
 
-def _compiled_for(n_lanes: int) -> Any:  # noqa: ANN401 - Numba has no types
+def _compiled_for(n_lanes: int) -> Callable[..., None]:
     @_compiled
-    def compiled(
+    def train_share_in_lanes(
         sessions: Sessions,
         settings: Settings,
         share: Share,
@@ -477,7 +478,7 @@ def _compiled_for(n_lanes: int) -> Any:  # noqa: ANN401 - Numba has no types
     ) -> None:
         _train_share(sessions, settings, share, vectors, state, n_open, n_lanes, done, stop)
 
-    return compiled
+    return train_share_in_lanes
 
 
 LANES = (4, 16)

@@ -45,22 +45,17 @@ def sessions(kind: str) -> Corpus:
 @pytest.mark.parametrize("sg", [0, 1])
 @pytest.mark.parametrize("alpha", [0.1, 1.0])
 @pytest.mark.parametrize(
-    ("negative", "dim", "ns_exponent", "sample"), [(40, 200, -1.0, 0.0), (100, 2, 1.0, 1.0), (100, 16, 0.0, 1e-6)]
+    "corner",
+    [
+        TrainingParameters(negative=40, vector_size=200, ns_exponent=-1.0, sample=0.0),
+        TrainingParameters(negative=100, vector_size=2, ns_exponent=1.0, sample=1.0),
+        TrainingParameters(negative=100, vector_size=16, ns_exponent=0.0, sample=1e-6),
+    ],
+    ids=["article", "two_dimensions", "subsampled"],
 )
-def test_vectors_stay_bounded_at_the_corners(
-    kind: str, sg: int, alpha: float, negative: int, dim: int, ns_exponent: float, sample: float
-) -> None:
-    corner = TrainingParameters(
-        vector_size=dim,
-        window=40,
-        negative=negative,
-        alpha=alpha,
-        epochs=100,
-        sg=sg,
-        ns_exponent=ns_exponent,
-        sample=sample,
-    )
-    embeddings = trained(LaneTrainer(), sessions(kind), corner)
+def test_vectors_stay_bounded_at_the_corners(kind: str, sg: int, alpha: float, corner: TrainingParameters) -> None:
+    parameters = replace(corner, window=40, alpha=alpha, epochs=100, sg=sg)
+    embeddings = trained(LaneTrainer(), sessions(kind), parameters)
     assert np.abs(embeddings.input).max() < LARGEST
     assert np.abs(embeddings.output).max() < LARGEST
 
@@ -107,7 +102,7 @@ def hit_ratio(trainer: EmbeddingTrainer, listened: Corpus, parameters: TrainingP
         segments=listened.segments,
         training_counts=listened.training_counts(held_out=True),
     )
-    assert measured.overall is not None
+    assert measured.overall.hit_ratio is not None
     return measured.overall.hit_ratio.value
 
 

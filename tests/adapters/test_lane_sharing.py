@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.adapters.lane_word2vec import FARTHEST, FEWEST_DRAWN, LANES, MOST_WEIGHT, pairs_beside, sharing_for
+from app.adapters.lane_kernel import LANES
+from app.adapters.lane_word2vec import (
+    FARTHEST,
+    FEW_SHARED,
+    FEWEST_DRAWN,
+    MOST_WEIGHT,
+    pairs_beside,
+    sharing_for,
+)
 from app.domain.training import TrainingParameters
 
 PARAMETERS = TrainingParameters(sg=1)
@@ -42,22 +50,31 @@ def test_a_large_catalogue_trains_all_lanes_and_a_tiny_one_one() -> None:
     assert sharing_for(PARAMETERS, lengths=lengths, n_known=20).lanes == 1
 
 
+@pytest.mark.parametrize("negative", [1, 2])
+def test_lanes_share_one_more_than_few_negatives_and_a_single_lane_draws_what_is_asked_for(negative: int) -> None:
+    lengths, few = np.full(1_000, 10), replace(PARAMETERS, negative=negative)
+    assert sharing_for(few, lengths=lengths, n_known=50_000).weight == pytest.approx(negative / (negative + 1))
+    assert sharing_for(few, lengths=lengths, n_known=2).weight == 1
+
+
 @given(
-    sg=st.integers(0, 1),
-    window=st.integers(1, 100),
-    negative=st.integers(1, 100),
-    alpha=st.floats(1e-6, 1.0),
+    parameters=st.builds(
+        TrainingParameters,
+        sg=st.integers(0, 1),
+        window=st.integers(1, 100),
+        negative=st.integers(1, 100),
+        alpha=st.floats(1e-6, 1.0),
+    ),
     lengths=st.lists(st.integers(1, 10_000), min_size=1, max_size=20).filter(lambda lengths: max(lengths) > 1),
     n_known=st.integers(1, 10**7),
 )
-def test_sharing_keeps_its_bounds(
-    sg: int, window: int, negative: int, alpha: float, lengths: list[int], n_known: int
-) -> None:
-    parameters = replace(PARAMETERS, sg=sg, window=window, negative=negative, alpha=alpha)
+def test_sharing_keeps_its_bounds(parameters: TrainingParameters, lengths: list[int], n_known: int) -> None:
+    negative = parameters.negative
     sharing = sharing_for(parameters, lengths=np.array(lengths), n_known=n_known)
     assert 1 <= sharing.lanes <= max(LANES)
-    assert 1 <= sharing.weight <= MOST_WEIGHT
-    assert sharing.weight == 1 or sharing.lanes == max(LANES)
+    assert sharing.weight <= MOST_WEIGHT
+    assert sharing.weight <= 1 or sharing.lanes == max(LANES)
+    assert sharing.weight >= 1 or (sharing.lanes > 1 and negative <= FEW_SHARED)
     assert np.ceil(negative / sharing.weight) >= min(negative, FEWEST_DRAWN)
-    moved = alpha * negative * pairs_beside(parameters, np.array(lengths)) / n_known
+    moved = parameters.alpha * negative * pairs_beside(parameters, np.array(lengths)) / n_known
     assert sharing.lanes == 1 or sharing.lanes * sharing.weight * moved <= FARTHEST * (1 + 1e-9)

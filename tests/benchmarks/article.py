@@ -1,7 +1,8 @@
 """The article's whole study beside the article's script: `python -m tests.benchmarks.article [--trials 24]`.
 
-Generated listening (50,000 songs, 2 million plays) is prepared once, a tenth of its sessions (`--sample`), as in the article. Then
-both tune the same four hyperparameters on the same sessions and pairs, each with all cores, one after the other:
+Generated listening (50,000 songs, 2 million plays) is prepared once, a tenth of its sessions as in the article
+(`--sample`). Then both tune the same four hyperparameters on the same sessions and pairs, each with all cores, one
+after the other:
 
     Segue    the real service and worker on SQLite, trainer `segue`, as many slots and parallel trials as cores
     script   `article_script`: gensim, `most_similar` in a loop, one point after the other

@@ -123,7 +123,7 @@ def write_covering_corpus(folder: Path, size: Size) -> None:
     rng.shuffle(trained)
     held_out = popular(n_sessions * N_HELD_OUT).reshape(n_sessions, N_HELD_OUT)
     pairs = np.column_stack([held_out, np.zeros(n_sessions, np.int32)])
-    arrays = {
+    arrays: dict[str, NDArray[np.int32] | NDArray[np.int64]] = {
         "plays": np.hstack([trained.reshape(n_sessions, N_TRAINED), held_out]).reshape(-1),
         "offsets": np.arange(n_sessions + 1, dtype=np.int64) * (N_TRAINED + N_HELD_OUT),
         "session_segments": np.zeros(n_sessions, np.int32),

@@ -59,7 +59,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("plays", nargs="*", type=Path, help="other files of plays")
     parser.add_argument("--points", type=int, default=24)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=9, help="seeds for each file of plays")
+    parser.add_argument("--generated-seeds", type=int, default=3, help="seeds for the generated set")
     parser.add_argument("--results", type=Path, help="a file of JSON lines to go on with")
     parser.add_argument("--songs", type=int, default=50_000, help="songs of the generated set")
     parser.add_argument("--n-plays", type=int, default=2_000_000, help="plays of the generated set")
@@ -69,7 +70,7 @@ def main() -> None:
     trainers = [Trainer(given.only)] if given.only else [Trainer.GENSIM, Trainer.SEGUE]
     rows = kept(given.results)
     for name, corpus in corpora(given.plays, n_songs=given.songs, n_plays=given.n_plays):
-        for seed in range(given.seeds):
+        for seed in range(given.generated_seeds if name == GENERATED else given.seeds):
             for number, parameters in enumerate(points):
                 for trainer in trainers:
                     key = (name, trainer.value, number, seed)

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 from gensim.models import Word2Vec
 
-from app.adapters.lane_word2vec import LANES, LaneTrainer, load_kernel, sharing_for, training_pieces
+from app.adapters.lane_kernel import LANES
+from app.adapters.lane_word2vec import LaneTrainer, load_kernel, sharing_for, training_pieces
 from app.domain.listening import Corpus
 from app.domain.training import TrainingParameters
 from tests.benchmarks.generated import generated_corpus
