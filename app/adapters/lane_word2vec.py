@@ -277,7 +277,7 @@ def _initial(is_known: NDArray[np.bool_], *, dim: int, seed: int) -> Embeddings:
     return embeddings
 
 
-ROWS_AT_ONCE = 1 << 16
+ROWS_AT_ONCE = 1 << 13
 """Rows that are made or checked together: no copy of a whole matrix is ever needed."""
 
 

@@ -167,7 +167,7 @@ def test_what_an_epochs_end_raises_ends_the_training() -> None:
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
-@pytest.mark.parametrize("row", [0, 65_535, 65_536, 69_999])
+@pytest.mark.parametrize("row", [0, 8_191, 8_192, 69_999])
 def test_rows_whose_length_no_float_holds_are_not_finite(value: float, row: int) -> None:
     vectors = np.ones((70_000, 2), np.float32)
     assert _is_finite(vectors)

@@ -163,7 +163,7 @@ class Sampler:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Take samples, in a thread, for as long as the block runs."""
+        """Take samples, in a thread, for as long as the block runs, and one at its end."""
         is_over = threading.Event()
 
         def run() -> None:
@@ -177,6 +177,7 @@ class Sampler:
         finally:
             is_over.set()
             thread.join()
+            self.look()
 
 
 def trial_here(corpus: Path, *, dim: int, threads: int) -> Peaks:
