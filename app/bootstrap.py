@@ -1,5 +1,6 @@
 """The composition root: builds every service from the settings, once a process."""
 
+import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -20,11 +21,14 @@ from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.study import StudySpec
+from app.services.asking import AskingService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
+from app.services.own_trials import OwnTrialService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.trials import TrialService
+from app.services.warm_starting import WarmStartService
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,9 @@ class Container:
     datasets: DatasetService
     studies: StudyService
     trials: TrialService
+    own_trials: OwnTrialService
+    asking: AskingService
+    warm_starts: WarmStartService
     models: ModelService
     serving: ServingService
 
@@ -62,6 +69,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
     models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
+    trials = TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease)
     live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
     return Container(
         settings=settings,
@@ -79,7 +87,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             lease=lease,
         ),
         studies=StudyService(units, ids=ids, signals=signals),
-        trials=TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease),
+        trials=trials,
+        own_trials=OwnTrialService(units, ids=ids, signals=signals),
+        asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),
+        warm_starts=WarmStartService(units),
         models=models,
         serving=ServingService(
             units,
@@ -97,10 +108,15 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
 def _suggester_for(spec: StudySpec) -> Suggester:
     if spec.algorithm == "random":
         return RandomSearch(spec.space, spec.seed)
-    # Imported when a worker first asks: a server never suggests and starts without loading scikit-learn.
+    # Imported when it is first needed: a server only suggests to clients that ask, and starts without scikit-learn.
     from app.adapters.bayes_opt import suggester_for  # noqa: PLC0415
 
     return suggester_for(spec)
+
+
+def _new_token() -> str:
+    """256 random bits, in letters, digits, `-` and `_`."""
+    return secrets.token_urlsafe(32)
 
 
 def _load(folder: Path, model_id: str) -> LiveModel:

@@ -75,6 +75,12 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         default=30, ge=1, le=3600, description="Seconds after which a silent worker is taken for dead."
     )
+    ask_lease_s: float = Field(
+        default=300,
+        ge=1,
+        le=30 * 86_400,
+        description="Seconds after which a silent client that asked for a trial loses it.",
+    )
     poll_interval_s: float = Field(
         default=1, ge=0.05, le=60, description="Seconds between an idle worker's looks for work."
     )

@@ -18,15 +18,18 @@ from prometheus_client import (
 
 from app.api import (
     aliases,
+    asking,
     datasets,
     health,
     models,
+    own_trials,
     plays,
     recommendations,
     songs,
     studies,
     trials,
     uploads,
+    warm_starts,
 )
 from app.api.dependencies import Services
 from app.api.documentation import describe
@@ -65,7 +68,21 @@ def create_app(container: Container) -> FastAPI:
     )
     app.state.services = services_of(container)
     app.state.upload_threads = anyio.CapacityLimiter(uploads.MOST_AT_ONCE)
-    for subject in (songs, recommendations, plays, uploads, datasets, studies, trials, models, aliases, health):
+    for subject in (
+        songs,
+        recommendations,
+        plays,
+        uploads,
+        datasets,
+        studies,
+        own_trials,
+        warm_starts,
+        trials,
+        asking,
+        models,
+        aliases,
+        health,
+    ):
         app.include_router(subject.router, responses=problems(422, 500, 503))
     tell_problems(app)
     describe(app)
@@ -85,6 +102,9 @@ def services_of(container: Container) -> Services:
     return Services(
         datasets=container.datasets,
         studies=container.studies,
+        own_trials=container.own_trials,
+        asking=container.asking,
+        warm_starts=container.warm_starts,
         models=container.models,
         serving=container.serving,
         status=container.live.status,

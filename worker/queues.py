@@ -208,7 +208,7 @@ class HeldModel(Held):
             corpus=self._artifacts.open("datasets", work.dataset_files),
             model=work.model,
             dataset=work.dataset,
-            trainer=work.spec.trainer,
+            trainer=work.model.lineage.trainer,
             seed=work.spec.seed,
             vectors=None if is_full else self._artifacts.open("trials", work.vectors),
             sources=self._sources() if is_full and is_sample else None,

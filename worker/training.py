@@ -5,7 +5,7 @@ from app.domain.training import Trainer
 
 
 def trainer_of(kind: Trainer) -> EmbeddingTrainer:
-    """The trainer of that name."""
+    """The trainer of that name. Raises: ValueError for a team's own, which is not here."""
     # Gensim takes long to import, and compiled code to load: only programs that train by them do.
     match kind:
         case Trainer.SEGUE:
@@ -16,3 +16,6 @@ def trainer_of(kind: Trainer) -> EmbeddingTrainer:
             from app.adapters.gensim_word2vec import GensimTrainer  # noqa: PLC0415
 
             return GensimTrainer()
+        case Trainer.EXTERNAL:
+            msg = "What an external trainer trains is reported by its clients."
+            raise ValueError(msg)

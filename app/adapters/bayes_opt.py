@@ -90,8 +90,9 @@ def suggester_for(spec: StudySpec) -> Suggester:
 class BayesianSuggester:
     """The port `Suggester`: random points at first, then the best by acquisition.
 
-    The same seed, number and observations give the same point. Random points also serve as long as all values measured
-    are equal, for then there is nothing to learn from.
+    The same seed, number and observations give the same point. What was observed before trial 0 takes the place of as
+    many random points. They also serve as long as all values measured are equal, for then there is nothing to learn
+    from.
     """
 
     def __init__(self, space: SearchSpace, *, seed: int, n_initial: int, acquisition: Acquisition) -> None:
@@ -109,7 +110,8 @@ class BayesianSuggester:
 
     def _suggested(self, observations: Sequence[Observation], *, number: int) -> TrainingParameters:
         measured = np.array([seen.value for seen in observations if seen.value is not None], dtype=np.float64)
-        if number < self._n_initial or len(measured) == 0 or np.ptp(measured) == 0:
+        n_before = sum(seen.number < 0 for seen in observations)
+        if number + n_before < self._n_initial or len(measured) == 0 or np.ptp(measured) == 0:
             return self._random.suggest(observations, number=number)
         search_seed, candidate_seed, fit_seed = _seeds(self._seed, number)
         acquisition = _acquisition(self._acquisition)

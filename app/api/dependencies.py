@@ -14,11 +14,14 @@ from fastapi import Depends, Header, Path, Request, Response
 from app.api.problems import Refused
 from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
 from app.domain.serving import ServingStatus
+from app.services.asking import AskingService
 from app.services.datasets import DatasetService
 from app.services.idempotency import Idempotency, Replay
 from app.services.models import ModelService
+from app.services.own_trials import OwnTrialService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
+from app.services.warm_starting import WarmStartService
 
 T = TypeVar("T")
 
@@ -31,6 +34,9 @@ class Services:
 
     datasets: DatasetService
     studies: StudyService
+    own_trials: OwnTrialService
+    asking: AskingService
+    warm_starts: WarmStartService
     models: ModelService
     serving: ServingService
     status: Callable[[], ServingStatus]
@@ -101,14 +107,22 @@ FromKey = Annotated[RequestKey | None, Depends(request_key)]
 
 
 def answered(found: T | Replay, view: Callable[[T], View], *, status: HTTPStatus, collection: str) -> Response:
-    """What was created, or the answer of the first time, with its place."""
-    answer: dict[str, Any] = found.answer if isinstance(found, Replay) else view(found).model_dump(mode="json")
-    return Response(
-        orjson.dumps(answer),
-        status,
-        headers={"Location": f"{collection}/{answer['id']}"},
-        media_type="application/json",
-    )
+    """What was created, or the answer of the first time, with its place in the collection."""
+    answer = _answer(found, view)
+    return _at(f"{collection}/{answer['id']}", answer, status)
+
+
+def answered_in(found: T | Replay, view: Callable[[T], View], *, status: HTTPStatus, collection: str) -> Response:
+    """The same of several things, with the collection as their place."""
+    return _at(collection, _answer(found, view), status)
+
+
+def _answer(found: T | Replay, view: Callable[[T], View]) -> dict[str, Any]:
+    return found.answer if isinstance(found, Replay) else view(found).model_dump(mode="json")
+
+
+def _at(location: str, answer: dict[str, Any], status: HTTPStatus) -> Response:
+    return Response(orjson.dumps(answer), status, headers={"Location": location}, media_type="application/json")
 
 
 LOCATION: dict[str, Any] = {

@@ -6,6 +6,8 @@
     ├── NotFound              nothing has that identity
     ├── Conflict              the state forbids it
     │   ├── LostLease         a worker reports on something it no longer holds
+    │   ├── BudgetSpent       a study has no room for so many further trials
+    │   ├── NoVectors         what would be served was never trained here
     │   ├── StaleGeneration   an alias moved since it was read
     │   └── KeyReused         an idempotency key came back with another request
     ├── TooLarge              an upload exceeds the limit
@@ -67,6 +69,18 @@ class LostLease(Conflict):
     """The lease lapsed or the resource left the running state; the report is refused."""
 
     code = "lost_lease"
+
+
+class BudgetSpent(Conflict):
+    """The study's trials are all given out, or fewer are left than were asked for."""
+
+    code = "budget_spent"
+
+
+class NoVectors(Conflict):
+    """The winner was trained outside Segue, so its vectors are not here to be served."""
+
+    code = "no_vectors"
 
 
 class StaleGeneration(Conflict):

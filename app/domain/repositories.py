@@ -14,6 +14,7 @@ from app.domain.models import Alias, AliasMove, Model
 from app.domain.recommending import HeardSong, Play, PlayVerdict
 from app.domain.tuning.study import Study
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
+from app.domain.tuning.warm_start import Inherited, Source
 
 T = TypeVar("T")
 
@@ -70,7 +71,10 @@ class StudyRepository(Repository[Study], Protocol):
     """Studies."""
 
     def open_with_capacity(self, *, limit: int) -> list[str]:
-        """Ids of queued and running studies with fewer running trials than their parallelism, oldest first."""
+        """Ids of queued and running studies in which a worker may run a trial, oldest first.
+
+        Fewer of their trials than their parallelism are with workers; and one waits for a worker, or may be born.
+        """
         ...
 
     def lock_free(self, identity: str) -> Study | None:
@@ -89,12 +93,36 @@ class TrialRepository(LeasedRepository[Trial], Protocol):
         """Up to `limit` trials after `cursor` (an id), oldest first."""
         ...
 
-    def next_waiting(self, study_id: str) -> Trial | None:
+    def next_waiting(self, study_id: str, *, role: TrialRole | None = None) -> Trial | None:
         """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation."""
+        ...
+
+    def held_by(self, study_id: str, holder: str) -> Trial | None:
+        """The trial of the study's search that this client holds, locked."""
         ...
 
     def counts(self, study_id: str) -> Mapping[tuple[TrialRole, TrialState], int]:
         """How many trials stand in each role and state; absent means none."""
+        ...
+
+
+class InheritedRepository(Protocol):
+    """What studies took over from earlier ones."""
+
+    def add(self, inherited: Sequence[Inherited]) -> None:
+        """Insert them."""
+        ...
+
+    def observations(self, study_id: str) -> list[Inherited]:
+        """The values that a study took over, by number."""
+        ...
+
+    def sources(self, study_id: str) -> list[Source]:
+        """The studies that gave a study something, the first one's trials first."""
+        ...
+
+    def page(self, study_id: str, *, limit: int, after: int | None) -> list[Inherited]:
+        """Up to `limit` with a number above `after`, by number."""
         ...
 
 
@@ -164,6 +192,7 @@ class UnitOfWork(Protocol):
     datasets: ClaimableRepository[Dataset]
     studies: StudyRepository
     trials: TrialRepository
+    inherited: InheritedRepository
     models: ClaimableRepository[Model]
     aliases: AliasRepository
     plays: PlayRepository

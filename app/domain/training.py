@@ -30,10 +30,17 @@ class Trainer(StrEnum):
     """Segue's own trainer: compiled, an order of magnitude faster on a large catalogue, held to gensim's quality."""
     GENSIM = "gensim"
     """The reference: what the article used, so that a study runs to the article's letter."""
+    EXTERNAL = "external"
+    """A team's own, outside Segue: its clients ask for trials and report what they measured."""
 
 
 DEFAULT_TRAINER = Trainer.SEGUE
 """Who trains where a study doesn't say."""
+
+
+def fitted_by(trainer: Trainer) -> Trainer:
+    """Who trains a model on the whole data, of a study with this trainer: Segue's own where that is a team's."""
+    return DEFAULT_TRAINER if trainer is Trainer.EXTERNAL else trainer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from app.domain.datasets import Dataset
-from app.domain.errors import Conflict, InvalidRequest, LostLease, NotFound, StaleGeneration
+from app.domain.errors import Conflict, InvalidRequest, LostLease, NotFound, NoVectors, StaleGeneration
 from app.domain.lease import Claim, Progress
 from app.domain.models import (
     MODEL_MOVES,
@@ -24,6 +24,7 @@ from app.domain.models import (
 from app.domain.ports import ArtifactStore, Ids, Signals
 from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.domain.serving import AliasTarget
+from app.domain.training import Trainer, fitted_by
 from app.domain.tuning.study import Study, StudySpec, StudyState
 from app.domain.tuning.trial import Trial, TrialRole
 from app.services.idempotency import Idempotency, Replay, once
@@ -79,7 +80,8 @@ class ModelService(LeasedService[Model]):
     ) -> Model | Replay:
         """Ask for a model of the study's best trial; the alias moves to it once it is ready.
 
-        Raises: NotFound, InvalidRequest (alias), Conflict when the study is not completed.
+        Raises: NotFound, InvalidRequest (alias), Conflict when the study is not completed, NoVectors when its winner's
+        own vectors are asked for and a team's own trainer has them.
         """
         _check_alias(alias)
         with self._units() as unit:
@@ -88,6 +90,11 @@ class ModelService(LeasedService[Model]):
                 study = unit.studies.lock(study_id)
                 if study.state is not StudyState.COMPLETED or study.best_trial_id is None:
                     raise Conflict(f"Study {study_id!r} is {study.state.value}: only a completed one is promoted.")
+                if study.spec.trainer is Trainer.EXTERNAL and fit is Fit.TRIAL:
+                    raise NoVectors(
+                        f"Study {study_id!r} was trained outside Segue, which has no vectors of it. With fit full, "
+                        "Segue trains the winner's hyperparameters itself."
+                    )
                 model = self._model_of(unit, study, unit.trials.get(study.best_trial_id), alias=alias, fit=fit)
                 unit.models.add(model)
                 return model
@@ -119,7 +126,7 @@ class ModelService(LeasedService[Model]):
                 fingerprint=dataset.fingerprint,
                 study_id=study.id,
                 study_name=study.spec.name,
-                trainer=study.spec.trainer,
+                trainer=fitted_by(study.spec.trainer) if fit is Fit.FULL else study.spec.trainer,
                 trial_id=best.id,
                 trial_number=best.number,
             ),

@@ -10,6 +10,7 @@ from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.ports import Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.training import Trainer
 from app.domain.tuning.study import STUDY_MOVES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import (
     ENDED_STATES,
@@ -21,8 +22,10 @@ from app.domain.tuning.trial import (
     TrialState,
     baselines,
 )
+from app.domain.tuning.warm_start import Source
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.paging import Page, page_of
+from app.services.warm_starting import inherit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +41,9 @@ class StudyView:
     confirmation: Trial | None
     eta_s: float | None
     running: list[Trial]
+    n_attached: int
+    unconfirmed: str | None
+    sources: list[Source]
 
     @property
     def fraction(self) -> float:
@@ -62,6 +68,7 @@ class StudyService:
                 self._check_dataset(unit, spec.dataset_id)
                 study = Study(id=self._ids.new("std"), spec=spec, state=StudyState.QUEUED, created_at=unit.now())
                 unit.studies.add(study)
+                inherit(unit, study, ids=self._ids)
                 if spec.baselines:
                     for number, baseline in enumerate(baselines(epochs=_baseline_epochs(spec))):
                         unit.trials.add(self._baseline_trial(study, number=number, baseline=baseline))
@@ -98,8 +105,9 @@ class StudyService:
         with self._units.reading() as unit:
             study = unit.studies.get(study_id)
             trials = unit.trials.of_study(study_id)
+            sources = unit.inherited.sources(study_id)
             now = unit.now()
-        return _view(study, trials, now=now)
+        return replace(_view(study, trials, now=now), sources=sources)
 
     def list(self, *, limit: int, cursor: str | None = None) -> Page[Study]:
         """Studies, newest first."""
@@ -191,11 +199,18 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
         return replace(
             moved(study, StudyState.FAILED), finished_at=now, failure=Failure(code="no_usable_trial", reason=reason)
         )
-    if not any(role is TrialRole.CONFIRMATION for role, _ in counts):
+    if _unconfirmed(study) is None and not any(role is TrialRole.CONFIRMATION for role, _ in counts):
         best = unit.trials.get(study.best_trial_id)
         unit.trials.add(_confirmation_of(best, identity=ids.new("trl"), now=now))
         return study
     return replace(moved(study, StudyState.COMPLETED), finished_at=now)
+
+
+def _unconfirmed(study: Study) -> str | None:
+    """Why the winner is not measured on the test pairs; None where it is."""
+    if study.spec.trainer is not Trainer.EXTERNAL:
+        return None
+    return "Trials are trained outside Segue: the winner's vectors are not here to be measured on the test pairs."
 
 
 def _reasons(counts: Mapping[tuple[TrialRole, TrialState], int]) -> str:
@@ -220,8 +235,10 @@ def _confirmation_of(best: Trial, *, identity: str, now: datetime) -> Trial:
 
 def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
     search = [trial for trial in trials if trial.role is TrialRole.SEARCH]
-    planned = study.spec.budget + sum(trial.role is TrialRole.BASELINE for trial in trials) + 1
-    n_ended = sum(trial.state in ENDED_STATES for trial in trials)
+    unconfirmed = _unconfirmed(study)
+    planned = study.spec.budget + sum(trial.role is TrialRole.BASELINE for trial in trials) + (unconfirmed is None)
+    n_attached = sum(trial.role is TrialRole.ATTACHED for trial in trials)
+    n_ended = sum(trial.state in ENDED_STATES for trial in trials) - n_attached
     counts = {state: sum(trial.state is state for trial in search) for state in TrialState}
     view = StudyView(
         study=study,
@@ -233,6 +250,9 @@ def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
         confirmation=next((trial for trial in trials if trial.role is TrialRole.CONFIRMATION), None),
         eta_s=None,
         running=[trial for trial in trials if trial.state is TrialState.RUNNING],
+        n_attached=n_attached,
+        unconfirmed=unconfirmed,
+        sources=[],
     )
     return replace(view, eta_s=_eta_s(view, search, now=now))
 
@@ -253,4 +273,6 @@ def _eta_s(view: StudyView, search: list[Trial], *, now: datetime) -> float | No
     under_way_s = sum(
         min(mean_s, (now - trial.started_at).total_seconds()) for trial in view.running if trial.started_at is not None
     )
-    return max(0.0, n_left * mean_s - under_way_s) / view.study.spec.parallelism
+    is_external = view.study.spec.trainer is Trainer.EXTERNAL
+    n_at_once = max(1, len(view.running)) if is_external else view.study.spec.parallelism
+    return max(0.0, n_left * mean_s - under_way_s) / n_at_once

@@ -1,4 +1,4 @@
-"""Trials as workers see them: born when a slot frees, claimed, kept alive, reported on, counted once.
+"""Trials as those see them who run them: born when a slot frees, claimed, kept alive, reported on, counted once.
 
 A suggestion takes time to compute, so it happens outside any unit of work: the study is read, a point is computed for
 the next number, and stored only if that number is still free. Two workers that compute the same number cannot both
@@ -17,9 +17,19 @@ from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.training import TrainingParameters
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
-from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
+from app.domain.tuning.trial import (
+    ENDED_STATES,
+    TRIAL_MOVES,
+    Method,
+    Trial,
+    TrialOutcome,
+    TrialRole,
+    TrialState,
+    is_asked_for,
+)
 from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
 from app.services.studies import ended, moved, settled
+from app.services.warm_starting import outside_of
 
 KIND = "trials"
 """The artifact store's name for trained vectors."""
@@ -37,6 +47,20 @@ class TrialWork:
     spec: StudySpec
     dataset_files: str
     vectors: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """Who takes a trial: a worker, or a client, which shows a token from then on and has a lease of its own length."""
+
+    name: str
+    token_sha256: str | None = None
+    lease: timedelta
+
+    @property
+    def is_client(self) -> bool:
+        """Whether it asked through the API."""
+        return self.token_sha256 is not None
 
 
 class TrialService:
@@ -63,41 +87,52 @@ class TrialService:
         """A waiting trial, or a new one where a study has room for it, leased to the worker."""
         with self._units.reading() as unit:
             study_ids = unit.studies.open_with_capacity(limit=N_STUDIES_LOOKED_AT)
+        holder = Holder(name=worker_id, lease=self._lease)
         for study_id in study_ids:
-            work = self._claim_waiting(study_id, worker_id) or self._claim_new(study_id, worker_id)
+            work = self._claim_waiting(study_id, holder) or self._claim_new(study_id, holder)
             if work is not None:
                 return work
         return None
 
-    def _claim_waiting(self, study_id: str, worker_id: str) -> TrialWork | None:
+    def ask(self, study_id: str, client: Holder) -> TrialWork | None:
+        """The trial that the client holds, begun anew; else a waiting or a new one of the search. None: none is left.
+
+        Raises: NotFound.
+        """
+        return self._claim_waiting(study_id, client) or self._claim_new(study_id, client)
+
+    def _claim_waiting(self, study_id: str, holder: Holder) -> TrialWork | None:
         with self._units() as unit:
-            study = unit.studies.lock_free(study_id)
-            if study is None or not _has_room(unit, study):
+            study = unit.studies.lock(study_id) if holder.is_client else unit.studies.lock_free(study_id)
+            if study is None or not _has_room(unit, study, holder):
                 return None
-            trial = unit.trials.next_waiting(study_id)
+            trial = _held_or_waiting(unit, study, holder)
             if trial is None:
                 return None
-            work = self._start(unit, study, trial, worker_id=worker_id)
+            work = self._start(unit, study, trial, holder=holder)
             unit.commit()
         return work
 
-    def _claim_new(self, study_id: str, worker_id: str) -> TrialWork | None:
+    def _claim_new(self, study_id: str, holder: Holder) -> TrialWork | None:
         while True:
             with self._units.reading() as unit:
                 spec = unit.studies.get(study_id).spec
                 number = _n_search(unit, study_id)
-                if number >= spec.budget:
+                if number >= spec.budget or holder.is_client != is_asked_for(TrialRole.SEARCH, spec.trainer):
                     return None
                 earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
-            parameters = self._suggester_for(spec).suggest(observations(earlier), number=number)
+                outside = outside_of(unit, study_id)
+            parameters = self._suggester_for(spec).suggest([*outside, *observations(earlier)], number=number)
             with self._units() as unit:
                 study = unit.studies.lock(study_id)
-                if not _has_room(unit, study):
+                if not _has_room(unit, study, holder):
                     return None
-                if _n_search(unit, study_id) != number:
-                    continue  # another worker was quicker: look again, its trial is pending now
-                trial = self._new_trial(unit, study_id, number=number, parameters=parameters)
-                work = self._start(unit, study, trial, worker_id=worker_id)
+                trial = _held_or_waiting(unit, study, holder)
+                if trial is None and _n_search(unit, study_id) != number:
+                    continue  # another was quicker: look again, its trial is pending now
+                if trial is None:
+                    trial = self._new_trial(unit, study_id, number=number, parameters=parameters)
+                work = self._start(unit, study, trial, holder=holder)
                 unit.commit()
             return work
 
@@ -116,12 +151,15 @@ class TrialService:
         unit.trials.add(trial)
         return trial
 
-    def _start(self, unit: UnitOfWork, study: Study, trial: Trial, *, worker_id: str) -> TrialWork:
+    def _start(self, unit: UnitOfWork, study: Study, trial: Trial, *, holder: Holder) -> TrialWork:
         now = unit.now()
         if study.state is StudyState.QUEUED:
             unit.studies.save(replace(moved(study, StudyState.RUNNING), started_at=now))
         running = replace(
-            claimed(trial, worker_id=worker_id, now=now, lease=self._lease), state=TrialState.RUNNING, started_at=now
+            claimed(trial, worker_id=holder.name, now=now, lease=holder.lease),
+            state=TrialState.RUNNING,
+            started_at=now,
+            lease_token_sha256=holder.token_sha256,
         )
         unit.trials.save(running)
         dataset = unit.datasets.get(study.spec.dataset_id)
@@ -134,10 +172,13 @@ class TrialService:
             vectors=None if source is None else artifact_name(source.id, source.attempt),
         )
 
-    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
+    def heartbeat(
+        self, claim: Claim, progress: Progress | None = None, *, lease: timedelta | None = None
+    ) -> HeartbeatAnswer:
         """The worker is alive: extend its lease; tell it to stop when the study was cancelled."""
         with self._units() as unit:
-            answer = extended(unit.trials, claim, progress=progress, expires_at=unit.now() + self._lease)
+            expires_at = unit.now() + (self._lease if lease is None else lease)
+            answer = extended(unit.trials, claim, progress=progress, expires_at=expires_at)
             if answer is HeartbeatAnswer.CONTINUE:
                 study = unit.studies.get(unit.trials.get(claim.id).study_id)
                 if study.state not in OPEN_STATES:
@@ -271,17 +312,39 @@ def _n_search(unit: UnitOfWork, study_id: str) -> int:
     return sum(n for (role, _), n in unit.trials.counts(study_id).items() if role is TrialRole.SEARCH)
 
 
-def _has_room(unit: UnitOfWork, study: Study) -> bool:
+def _held_or_waiting(unit: UnitOfWork, study: Study, holder: Holder) -> Trial | None:
+    """What the holder may begin at once: what it holds already, if it is a client, or what waits for one like it."""
+    if holder.is_client:
+        held = unit.trials.held_by(study.id, holder.name)
+        return unit.trials.next_waiting(study.id, role=TrialRole.SEARCH) if held is None else held
+    trial = unit.trials.next_waiting(study.id)
+    return None if trial is None or is_asked_for(trial.role, study.spec.trainer) else trial
+
+
+def _has_room(unit: UnitOfWork, study: Study, holder: Holder) -> bool:
+    """Whether a trial may begin: a study's parallelism bounds what workers do, clients ask for as many as they run."""
     if study.state not in {StudyState.QUEUED, StudyState.RUNNING}:
         return False
-    n_running = sum(n for (_, state), n in unit.trials.counts(study.id).items() if state is TrialState.RUNNING)
-    return n_running < study.spec.parallelism
+    n_running = sum(
+        n
+        for (role, state), n in unit.trials.counts(study.id).items()
+        if state is TrialState.RUNNING and not is_asked_for(role, study.spec.trainer)
+    )
+    return holder.is_client or n_running < study.spec.parallelism
 
 
 def _waiting(held: Trial) -> Trial:
     if TrialState.WAITING not in TRIAL_MOVES[held.state]:
         raise Conflict(f"Trial {held.id!r} is {held.state.value} and cannot wait again.")
-    return replace(held, state=TrialState.WAITING, lease=None, progress=None, started_at=None)
+    return replace(
+        held,
+        state=TrialState.WAITING,
+        lease=None,
+        lease_token_sha256=None,
+        progress=None,
+        started_at=None,
+        outcome=None,
+    )
 
 
 def _is_better(trial: Trial, best: Trial | None) -> bool:

@@ -6,18 +6,29 @@ import sqlalchemy as sa
 
 from app.adapters.sql import tables
 from app.adapters.sql.rows import Rows
+from app.domain.training import Trainer
 from app.domain.tuning.study import Study, StudyState
-from app.domain.tuning.trial import TrialState
+from app.domain.tuning.trial import TrialRole, TrialState
 
 _running = (
     sa.select(sa.func.count())
-    .where(tables.trials.c.study_id == tables.studies.c.id, tables.trials.c.state == TrialState.RUNNING)
+    .where(
+        tables.trials.c.study_id == tables.studies.c.id,
+        tables.trials.c.state == TrialState.RUNNING,
+        sa.or_(~tables.studies.c.is_external, tables.trials.c.role != TrialRole.SEARCH),
+    )
     .scalar_subquery()
+)
+
+_waits_for_a_worker = sa.exists().where(
+    tables.trials.c.study_id == tables.studies.c.id,
+    tables.trials.c.state == TrialState.WAITING,
+    tables.trials.c.role != TrialRole.SEARCH,
 )
 
 
 class SqlStudies(Rows[Study]):
-    """Studies; `dataset_id` and `parallelism` are copied out of the specification to be asked for."""
+    """Studies; what is asked for in queries is copied out of the specification."""
 
     table = tables.studies
     kind = Study
@@ -26,14 +37,20 @@ class SqlStudies(Rows[Study]):
     def columns(self, value: Study) -> dict[str, Any]:
         """The row of a study."""
         spec = value.spec
-        return {**super().columns(value), "dataset_id": spec.dataset_id, "parallelism": spec.parallelism}
+        return {
+            **super().columns(value),
+            "dataset_id": spec.dataset_id,
+            "parallelism": spec.parallelism,
+            "is_external": spec.trainer is Trainer.EXTERNAL,
+        }
 
     def open_with_capacity(self, *, limit: int) -> list[str]:
-        """Ids of queued and running studies with fewer running trials than their parallelism, oldest first."""
+        """Ids of queued and running studies in which a worker may run a trial, oldest first."""
         query = (
             sa.select(self.table.c.id)
             .where(self.table.c.state.in_([StudyState.QUEUED, StudyState.RUNNING]))
             .where(_running < self.table.c.parallelism)
+            .where(sa.or_(~self.table.c.is_external, _waits_for_a_worker))
             .order_by(self.table.c.id)
             .limit(limit)
         )

@@ -15,7 +15,7 @@ from app.domain.lease import Failure, Progress
 from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import StudySpec, StudyState
-from app.domain.tuning.trial import Method, TrialOutcome, TrialRole, TrialState
+from app.domain.tuning.trial import Method, Origin, TrialOutcome, TrialRole, TrialState
 
 
 class Instant(TypeDecorator[datetime]):
@@ -152,6 +152,7 @@ studies = sa.Table(
     sa.Column("dataset_id", sa.ForeignKey("datasets.id"), nullable=False, index=True),
     sa.Column("spec", Document(StudySpec, absent=BEFORE_TRAINERS), nullable=False),
     sa.Column("parallelism", sa.Integer, nullable=False),
+    sa.Column("is_external", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("state", Choice(StudyState), nullable=False, index=True),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("started_at", Instant),
@@ -175,12 +176,28 @@ trials = sa.Table(
     sa.Column("started_at", Instant),
     sa.Column("finished_at", Instant),
     sa.Column("source_trial_id", sa.String(64)),
+    sa.Column("origin", Choice(Origin)),
+    sa.Column("lease_token_sha256", sa.String(64)),
     sa.Column("outcome", Document(TrialOutcome)),
     sa.Column("failure", Document(Failure)),
     sa.Column("has_vectors", sa.Boolean, nullable=False),
     *_lease(),
     sa.UniqueConstraint("study_id", "role", "number"),
     sa.Index(None, "study_id", "state"),
+)
+
+inherited = sa.Table(
+    "inherited",
+    metadata,
+    sa.Column("study_id", sa.ForeignKey("studies.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("source_study_id", sa.String(64), nullable=False),
+    sa.Column("source_study_name", sa.String(200), nullable=False),
+    sa.Column("source_trial_id", sa.String(64), nullable=False),
+    sa.Column("source_number", sa.Integer, nullable=False),
+    sa.Column("parameters", Document(TrainingParameters), nullable=False),
+    sa.Column("value", sa.Double),
+    sa.Column("changed", Document(tuple[str, ...]), nullable=False),
 )
 
 models = sa.Table(

@@ -34,13 +34,23 @@ class SqlTrials(LeasedRows[Trial]):
         query = sa.select(self.table).where(self.table.c.study_id == study_id).order_by(self.table.c.id)
         return query if role is None else query.where(self.table.c.role == role)
 
-    def next_waiting(self, study_id: str) -> Trial | None:
+    def next_waiting(self, study_id: str, *, role: TrialRole | None = None) -> Trial | None:
         """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation."""
+        query = sa.select(self.table).where(self.table.c.study_id == study_id, self.table.c.state == TrialState.WAITING)
+        if role is not None:
+            query = query.where(self.table.c.role == role)
+        return self.first(query.order_by(_turn, self.table.c.number).with_for_update(skip_locked=True))
+
+    def held_by(self, study_id: str, holder: str) -> Trial | None:
+        """The trial of the study's search that this client holds, locked."""
+        columns = self.table.c
         return self.first(
             sa.select(self.table)
-            .where(self.table.c.study_id == study_id, self.table.c.state == TrialState.WAITING)
-            .order_by(_turn, self.table.c.number)
-            .with_for_update(skip_locked=True)
+            .where(columns.study_id == study_id, columns.role == TrialRole.SEARCH)
+            .where(columns.state == TrialState.RUNNING, columns.worker_id == holder)
+            .where(columns.lease_token_sha256.is_not(None))
+            .order_by(columns.number)
+            .with_for_update()
         )
 
     def counts(self, study_id: str) -> Mapping[tuple[TrialRole, TrialState], int]:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from app.adapters.sql.datasets import SqlDatasets, SqlUploads
 from app.adapters.sql.engine import WRITES, translated_errors
 from app.adapters.sql.idempotency import SqlIdempotency
+from app.adapters.sql.inherited import SqlInherited
 from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.plays import SqlPlays
 from app.adapters.sql.studies import SqlStudies
@@ -22,6 +23,7 @@ from app.domain.repositories import (
     AliasRepository,
     ClaimableRepository,
     IdempotencyRepository,
+    InheritedRepository,
     PlayRepository,
     StudyRepository,
     TrialRepository,
@@ -50,6 +52,7 @@ class SqlUnitOfWork:
         self.datasets: ClaimableRepository[Dataset] = SqlDatasets(connection)
         self.studies: StudyRepository = SqlStudies(connection)
         self.trials: TrialRepository = SqlTrials(connection)
+        self.inherited: InheritedRepository = SqlInherited(connection)
         self.models: ClaimableRepository[Model] = SqlModels(connection)
         self.aliases: AliasRepository = SqlAliases(connection)
         self.plays: PlayRepository = SqlPlays(connection)

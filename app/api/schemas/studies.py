@@ -10,6 +10,7 @@ from app.api.schemas.base import Body, FailureView, Name, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
 from app.api.schemas.trials import STUDY_ID, TRIAL_ID, TrialSummaryView
+from app.api.schemas.warm_starts import SOURCE_ID, SourceView, WarmStartBody
 from app.domain.errors import InvalidRequest
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.search_space import preset
@@ -55,6 +56,7 @@ class StudyBody(Body):
                     "trainer": "segue",
                     "n_iterations": 40,
                     "parallelism": 2,
+                    "warm_start": {"mode": "transfer", "study_ids": [SOURCE_ID]},
                 },
             ]
         }
@@ -69,10 +71,11 @@ class StudyBody(Body):
     objective: ObjectiveBody = ObjectiveBody()
     algorithm: Literal["bayesian", "random"] = "bayesian"
     acquisition: Literal["ei", "ucb", "poi"] = "ei"
-    trainer: Literal["segue", "gensim"] = Field(
+    trainer: Literal["segue", "gensim", "external"] = Field(
         default=DEFAULT_TRAINER.value,
         description="Who trains the trials: Segue's own trainer, or gensim, which runs the study to the article's "
-        "letter. The baselines named after gensim are always its own.",
+        "letter, or an external one, a team's own that asks for trials and tells what it measured: workers run the "
+        "baselines alone then. The baselines named after gensim are always its own.",
     )
     n_initial: int = Field(
         default=5, **_within("n_initial"), description="Trials at random before the first suggestion."
@@ -82,7 +85,9 @@ class StudyBody(Body):
         default=3, ge=1, le=1_000, description="Epochs of every trial; the extended preset tunes them unless given."
     )
     seed: int = Field(default=0, **_within("seed"))
-    parallelism: int = Field(default=1, **_within("parallelism"), description="Most trials at once.")
+    parallelism: int = Field(
+        default=1, **_within("parallelism"), description="Most trials at once, of those that workers run."
+    )
     threads: int = Field(
         default=1, **_within("threads"), description="Threads per trial; only with one are trials repeatable."
     )
@@ -91,6 +96,7 @@ class StudyBody(Body):
         default=3, **_within("max_attempts"), description="How often a trial is begun before it has failed."
     )
     baselines: bool = Field(default=True, description="Measure gensim's defaults and the plain baselines too.")
+    warm_start: WarmStartBody | None = None
 
     def spec(self) -> StudySpec:
         """The domain's value. Raises: InvalidRequest."""
@@ -120,6 +126,7 @@ class StudyBody(Body):
             trial_timeout_s=self.trial_timeout_s,
             max_attempts=self.max_attempts,
             baselines=self.baselines,
+            warm_start=None if self.warm_start is None else self.warm_start.warm_start(),
         )
 
 
@@ -140,6 +147,7 @@ class StudySpecView(View):
     trial_timeout_s: float | None
     max_attempts: int
     baselines: bool
+    warm_start: WarmStartBody | None
 
     @classmethod
     def of(cls, spec: StudySpec) -> "StudySpecView":
@@ -159,6 +167,7 @@ class StudySpecView(View):
             trial_timeout_s=spec.trial_timeout_s,
             max_attempts=spec.max_attempts,
             baselines=spec.baselines,
+            warm_start=WarmStartBody.of(spec.warm_start),
         )
 
 
@@ -192,6 +201,7 @@ EXAMPLE_STUDY: JsonDict = {
         "trial_timeout_s": None,
         "max_attempts": 3,
         "baselines": True,
+        "warm_start": None,
     },
     "best_trial_id": TRIAL_ID,
     "failure": None,
@@ -252,6 +262,9 @@ class StudyView(StudySummaryView):
                     "best": None,
                     "baselines": [],
                     "confirmation": None,
+                    "unconfirmed": None,
+                    "n_attached": 0,
+                    "sources": [],
                     "running": [],
                     "eta_s": None,
                 }
@@ -264,6 +277,9 @@ class StudyView(StudySummaryView):
     best: TrialSummaryView | None = Field(description="The best trial of the search so far.")
     baselines: list[TrialSummaryView]
     confirmation: TrialSummaryView | None = Field(description="The winner, measured on the test pairs.")
+    unconfirmed: str | None = Field(description="Why the winner is not measured on the test pairs; null where it is.")
+    n_attached: int = Field(description="Trials that were attached; they are not among the counts.")
+    sources: list[SourceView] = Field(description="Studies that the warm start took something from; see `inherited`.")
     running: list[TrialSummaryView]
     eta_s: float | None = Field(description="Seconds to go; null until a trial of the search has ended.")
 
@@ -278,6 +294,9 @@ class StudyView(StudySummaryView):
                 "best": None if facts.best is None else TrialSummaryView.of(facts.best),
                 "baselines": [TrialSummaryView.of(trial) for trial in facts.baselines],
                 "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation),
+                "unconfirmed": facts.unconfirmed,
+                "n_attached": facts.n_attached,
+                "sources": [SourceView.of(source) for source in facts.sources],
                 "running": [TrialSummaryView.of(trial) for trial in facts.running],
                 "eta_s": facts.eta_s,
             }

@@ -9,7 +9,7 @@ from app.api.schemas.base import FailureView, PageParameters, ProgressView, View
 from app.api.schemas.measurements import EpochView, MeasurementView, example_measurement, example_scores
 from app.domain.embedding import Scoring
 from app.domain.training import TrainingParameters
-from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
+from app.domain.tuning.trial import Method, Origin, Trial, TrialRole, TrialState
 
 STUDY_ID = "std_0197f3a2417b7b0e8f4dd5b1c6a2e390"
 TRIAL_ID = "trl_0197f3a24fd87aa3a0c7e1f95b3d8c21"
@@ -62,7 +62,8 @@ class TrainingParametersView(View):
         )
 
 
-def _example_trial() -> JsonDict:
+def example_trial() -> JsonDict:
+    """A trial for examples."""
     return {
         "id": TRIAL_ID,
         "study_id": STUDY_ID,
@@ -81,6 +82,7 @@ def _example_trial() -> JsonDict:
         "failure": None,
         "has_vectors": True,
         "source_trial_id": None,
+        "origin": None,
         "created_at": "2026-01-01T12:00:00Z",
         "started_at": "2026-01-01T12:00:01Z",
         "finished_at": "2026-01-01T12:00:07Z",
@@ -90,7 +92,7 @@ def _example_trial() -> JsonDict:
 class TrialSummaryView(View):
     """A trial without its epochs."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_example_trial()]})
+    model_config = ConfigDict(json_schema_extra={"examples": [example_trial()]})
 
     id: str
     study_id: str
@@ -100,7 +102,7 @@ class TrialSummaryView(View):
     method: Method
     parameters: TrainingParametersView | None = Field(description="Null for a plain baseline.")
     state: TrialState
-    attempt: int = Field(description="How often a worker has begun it.")
+    attempt: int = Field(description="How often it has been begun.")
     progress: ProgressView | None
     objective: float | None = Field(description="The value maximised, on the validation pairs.")
     validation: MeasurementView | None
@@ -109,6 +111,7 @@ class TrialSummaryView(View):
     failure: FailureView | None
     has_vectors: bool = Field(description="Whether its embeddings are kept.")
     source_trial_id: str | None = Field(description="The trial whose embeddings a confirmation measures.")
+    origin: Origin | None = Field(description="Who gave the point; null where Segue chose it.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -124,7 +127,7 @@ class TrialView(TrialSummaryView):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{**_example_trial(), "epochs": [{"epoch": 1, "train_s": 1.7, "scores": example_scores(0.11)}]}]
+            "examples": [{**example_trial(), "epochs": [{"epoch": 1, "train_s": 1.7, "scores": example_scores(0.11)}]}]
         }
     )
 
@@ -159,6 +162,7 @@ def _fields(trial: Trial) -> dict[str, object]:
         "failure": FailureView.of(trial.failure),
         "has_vectors": trial.has_vectors,
         "source_trial_id": trial.source_trial_id,
+        "origin": trial.origin,
         "created_at": trial.created_at,
         "started_at": trial.started_at,
         "finished_at": trial.finished_at,

@@ -16,6 +16,7 @@ from app.domain.errors import InvalidRequest
 from app.domain.lease import Failure
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.search_space import SearchSpace
+from app.domain.tuning.warm_start import WarmStart
 
 
 class StudyState(StrEnum):
@@ -91,6 +92,7 @@ class StudySpec:
     trial_timeout_s: float | None = None
     max_attempts: int = 3
     baselines: bool = True
+    warm_start: WarmStart | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 200 or not self.name.isprintable() or self.name.isspace():

@@ -12,7 +12,10 @@ from app.domain.tuning.trial import Trial, TrialState
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One earlier point. `value` is maximised; None while pending. An infeasible point is worth the worst seen."""
+    """One earlier point. `value` is maximised; None while pending. An infeasible point is worth the worst seen.
+
+    A number below 0 says that the point is no trial of the study: it was measured elsewhere.
+    """
 
     number: int
     parameters: TrainingParameters

@@ -6,10 +6,12 @@
      lease lapsed, or └───► cancelled     (from waiting too)
      a failed attempt
 
-Three roles share these rows, for a row is what a worker claims:
-`search`        a point of the space, numbered from 0 in the order suggested
+Four roles share these rows, for a row is what a worker claims:
+`search`        a point of the space, numbered from 0 in the order suggested or given; of a study with an external
+                trainer, clients ask for these and no worker claims them
 `baseline`      a method that the tuned model is shown beside, measured on validation and test pairs
 `confirmation`  the winner's vectors, measured on the test pairs once the search has ended
+`attached`      a point that was trained and measured elsewhere; completed from the start, it informs the suggester
 """
 
 from dataclasses import dataclass, field
@@ -58,6 +60,16 @@ class TrialRole(StrEnum):
     SEARCH = "search"
     BASELINE = "baseline"
     CONFIRMATION = "confirmation"
+    ATTACHED = "attached"
+
+
+class Origin(StrEnum):
+    """Who gave a trial's point, where Segue did not choose it."""
+
+    ENQUEUED = "enqueued"
+    """A client."""
+    WARM_START = "warm_start"
+    """An earlier study, whose good points are tried first."""
 
 
 class Method(StrEnum):
@@ -95,7 +107,18 @@ def baselines(*, epochs: int) -> tuple[Baseline, ...]:
 
 def trained_by(role: TrialRole, trainer: Trainer) -> Trainer:
     """Who trains a trial of a study with this trainer: baselines are gensim's, for it is the reference."""
-    return Trainer.GENSIM if role is TrialRole.BASELINE else trainer
+    match role:
+        case TrialRole.BASELINE:
+            return Trainer.GENSIM
+        case TrialRole.ATTACHED:
+            return Trainer.EXTERNAL
+        case _:
+            return trainer
+
+
+def is_asked_for(role: TrialRole, trainer: Trainer) -> bool:
+    """Whether clients ask for such trials of a study with this trainer; then no worker claims them."""
+    return role is TrialRole.SEARCH and trainer is Trainer.EXTERNAL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +147,9 @@ class Trial:
     created_at: datetime
     source_trial_id: str | None = None
     """The trial whose vectors a confirmation measures."""
+    origin: Origin | None = None
+    lease_token_sha256: str | None = None
+    """Of the token that the client holds which asked for the trial last; a worker holds none."""
     attempt: int = 0
     lease: Lease | None = None
     progress: Progress | None = None

@@ -67,11 +67,12 @@ def test_baselines_are_gensims_defaults_at_equal_epochs_and_the_plain_ones() -> 
 
 
 @pytest.mark.parametrize("trainer", Trainer)
-def test_baselines_are_trained_by_gensim_and_every_other_trial_by_the_studys_trainer(trainer: Trainer) -> None:
+def test_baselines_are_trained_by_gensim_and_what_a_study_tries_by_its_trainer(trainer: Trainer) -> None:
     assert {role: trained_by(role, trainer) for role in TrialRole} == {
         TrialRole.SEARCH: trainer,
         TrialRole.BASELINE: Trainer.GENSIM,
         TrialRole.CONFIRMATION: trainer,
+        TrialRole.ATTACHED: Trainer.EXTERNAL,
     }
 
 

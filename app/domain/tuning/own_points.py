@@ -1,0 +1,62 @@
+"""Own points: parameters that a client gives, held against a study's search space.
+
+A point must lie in the space. The suggester sees the space alone: it would take a point outside for one on its edge,
+and learn a value for what was never trained. (Optuna warns of such a point and tries it.)
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+
+from app.domain.embedding import Scoring
+from app.domain.errors import InvalidRequest
+from app.domain.training import TrainingParameters
+from app.domain.tuning.search_space import INTEGERS, CategoricalParameter, Parameter, SearchSpace, Value
+
+
+def own_point(space: SearchSpace, given: Mapping[str, Value], *, pointer: str) -> TrainingParameters:
+    """The point that the values make with those that the space fixes; fixed ones may be left out.
+
+    `pointer` is where the values stand in the request. Raises: InvalidRequest, which names the hyperparameter.
+    """
+    for parameter in space.parameters:
+        if parameter.name not in given:
+            message = f"{parameter.name} is tuned by this study: a point of it needs a value."
+            raise InvalidRequest(message, pointer=f"{pointer}/{parameter.name}")
+    for name, value in given.items():
+        fault = _fault(space, name, value)
+        if fault is not None:
+            raise InvalidRequest(fault, pointer=f"{pointer}/{name}")
+    return built({**space.fixed, **given})
+
+
+def holds(space: SearchSpace, parameters: TrainingParameters) -> bool:
+    """Whether the point is one of the space: each tuned value is allowed, each fixed one is that of the space."""
+    return all(_fault(space, name, value) is None for name, value in asdict(parameters).items())
+
+
+def built(values: Mapping[str, Value]) -> TrainingParameters:
+    """The hyperparameters with these values, gensim's defaults for the others. Raises: InvalidRequest."""
+    changes = {
+        name: Scoring(str(value)) if name == "scoring" else int(value) if name in INTEGERS else float(value)
+        for name, value in values.items()
+    }
+    return replace(TrainingParameters(), **changes)  # type: ignore[arg-type] # each value is of its field's type
+
+
+def _fault(space: SearchSpace, name: str, value: Value) -> str | None:
+    """Why a point of the space cannot have the value; None when it can. What the space never names is free."""
+    for parameter in space.parameters:
+        if parameter.name == name:
+            return _outside(parameter, value)
+    if name in space.fixed and value != space.fixed[name]:
+        return f"{name} is fixed to {space.fixed[name]} in this study and cannot be {value}."
+    return None
+
+
+def _outside(parameter: Parameter, value: Value) -> str | None:
+    if isinstance(parameter, CategoricalParameter):
+        choices = ", ".join(map(str, parameter.choices))
+        return None if value in parameter.choices else f"{parameter.name} must be one of {choices}, not {value}."
+    is_inside = isinstance(value, int | float) and parameter.low <= value <= parameter.high
+    bounds = f"{parameter.low:g} and {parameter.high:g}"
+    return None if is_inside else f"{parameter.name} must be between {bounds} in this study, not {value}."

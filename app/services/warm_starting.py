@@ -1,0 +1,154 @@
+"""Warm starts: a new study takes over what earlier ones found, once, when it is made."""
+
+from dataclasses import dataclass
+
+from app.domain.errors import Conflict, InvalidRequest, NotFound
+from app.domain.ports import Ids
+from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.outside import outside_observations
+from app.domain.tuning.own_points import holds
+from app.domain.tuning.study import OPEN_STATES, Study
+from app.domain.tuning.suggester import Observation
+from app.domain.tuning.trial import Method, Origin, Trial, TrialRole, TrialState
+from app.domain.tuning.warm_start import Inherited, measured, seeds
+from app.services.paging import Page, page_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """A source and what its trials say."""
+
+    study: Study
+    trials: list[Trial]
+
+
+def inherit(unit: UnitOfWork, study: Study, *, ids: Ids) -> None:
+    """Give the study, just added, what its warm start asks for. The caller commits.
+
+    Raises: InvalidRequest for a source that is not there or does not fit, Conflict for one that has not ended.
+    """
+    asked = study.spec.warm_start
+    if asked is None:
+        return
+    sources = [_source(unit, study_id, number=number) for number, study_id in enumerate(asked.study_ids)]
+    if asked.mode == "transfer":
+        _seed(unit, study, sources, ids=ids)
+        return
+    for number, source in enumerate(sources):
+        _check_is_alike(unit, study, source.study, number=number)
+    _take_over(unit, study, sources)
+
+
+def outside_of(unit: UnitOfWork, study_id: str) -> list[Observation]:
+    """What the study's suggester is told beside its own trials."""
+    attached = unit.trials.of_study(study_id, role=TrialRole.ATTACHED)
+    return outside_observations(unit.inherited.observations(study_id), attached)
+
+
+class WarmStartService:
+    """What studies took over, for those who ask where a study's knowledge comes from."""
+
+    def __init__(self, units: UnitsOfWork) -> None:
+        self._units = units
+
+    def inherited(self, study_id: str, *, limit: int, after: int | None = None) -> Page[Inherited]:
+        """What each trial of the sources gave, values first, then points by the trial that tries them.
+
+        Raises: NotFound.
+        """
+        with self._units.reading() as unit:
+            unit.studies.get(study_id)
+            rows = unit.inherited.page(study_id, limit=limit + 1, after=after)
+        return page_of(rows, limit=limit, cursor=lambda inherited: str(inherited.number))
+
+
+def _source(unit: UnitOfWork, study_id: str, *, number: int) -> _Told:
+    pointer = f"/warm_start/study_ids/{number}"
+    try:
+        source = unit.studies.get(study_id)
+    except NotFound as error:
+        raise InvalidRequest(str(error), pointer=pointer) from error
+    if source.state in OPEN_STATES:
+        raise Conflict(f"Study {study_id!r} is {source.state.value}: a warm start needs studies that have ended.")
+    told = measured(unit.trials.of_study(study_id, role=TrialRole.SEARCH))
+    if all(trial.objective is None for trial in told):
+        raise InvalidRequest(f"Study {study_id!r} has measured no trial: it has nothing to give.", pointer=pointer)
+    return _Told(study=source, trials=told)
+
+
+def _check_is_alike(unit: UnitOfWork, study: Study, source: Study, *, number: int) -> None:
+    ours, theirs = (unit.datasets.get(one.spec.dataset_id).fingerprint for one in (study, source))
+    differs = [
+        name
+        for name, is_same in (
+            ("dataset", ours == theirs),
+            ("objective", study.spec.objective == source.spec.objective),
+            ("trainer", study.spec.trainer is source.spec.trainer),
+        )
+        if not is_same
+    ]
+    if differs:
+        message = (
+            f"Study {source.id!r} has another {' and another '.join(differs)}: its measurements mean something else."
+        )
+        raise InvalidRequest(f"{message} Use transfer.", pointer=f"/warm_start/study_ids/{number}")
+
+
+def _take_over(unit: UnitOfWork, study: Study, sources: list[_Told]) -> None:
+    """Every value of the sources at a point that the study's space holds."""
+    given = [
+        (source.study, trial)
+        for source in sources
+        for trial in source.trials
+        if trial.parameters is not None and holds(study.spec.space, trial.parameters)
+    ]
+    if all(trial.objective is None for _, trial in given):
+        message = "No point that the studies measured lies in this search space. Use transfer."
+        raise InvalidRequest(message, pointer="/warm_start/mode")
+    unit.inherited.add(
+        [_inherited(study, source, trial, number=place - len(given)) for place, (source, trial) in enumerate(given)]
+    )
+
+
+def _seed(unit: UnitOfWork, study: Study, sources: list[_Told], *, ids: Ids) -> None:
+    """The first trials of the study try the sources' best points."""
+    found = seeds(study.spec.space, [source.trials for source in sources], limit=study.spec.n_initial)
+    by_id = {source.study.id: source.study for source in sources}
+    for number, seed in enumerate(found):
+        unit.trials.add(
+            Trial(
+                id=ids.new("trl"),
+                study_id=study.id,
+                role=TrialRole.SEARCH,
+                number=number,
+                name=f"trial-{number}",
+                method=Method.WORD2VEC,
+                parameters=seed.parameters,
+                state=TrialState.WAITING,
+                created_at=study.created_at,
+                origin=Origin.WARM_START,
+            )
+        )
+    unit.inherited.add(
+        [
+            _inherited(study, by_id[seed.trial.study_id], seed.trial, number=number, changed=seed.changed)
+            for number, seed in enumerate(found)
+        ]
+    )
+
+
+def _inherited(study: Study, source: Study, trial: Trial, *, number: int, changed: tuple[str, ...] = ()) -> Inherited:
+    if trial.parameters is None:
+        msg = f"Trial {trial.id} has no hyperparameters to give."
+        raise ValueError(msg)
+    return Inherited(
+        study_id=study.id,
+        number=number,
+        source_study_id=source.id,
+        source_study_name=source.spec.name,
+        source_trial_id=trial.id,
+        source_number=trial.number,
+        parameters=trial.parameters,
+        value=trial.objective,
+        changed=changed,
+    )
