@@ -1,13 +1,15 @@
 """Values of the domain for tests that do not care about most of their fields."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from app.domain.datasets import Counts, DatasetSpec, LengthQuantiles, SourceReference, Statistics
 from app.domain.measurement import Estimate, Measurement, Scores
 from app.domain.training import DEFAULT_TRAINER, Trainer
-from app.domain.tuning.search_space import preset
+from app.domain.tuning.search_space import Parameter, Value, preset
 from app.domain.tuning.study import StudySpec
 from app.domain.tuning.trial import TrialOutcome
+from app.domain.tuning.warm_start import WarmStart
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -41,12 +43,15 @@ def study_spec(
     max_attempts: int = 2,
     baselines: bool = False,
     trainer: Trainer = DEFAULT_TRAINER,
+    seed: int = 0,
+    warm_start: WarmStart | None = None,
+    overrides: Mapping[str, Parameter | Value] | None = None,
 ) -> StudySpec:
     """A small random study in the article's space."""
     return StudySpec(
         name="a study",
         dataset_id=dataset_id,
-        space=preset("article", epochs=3, overrides={}),
+        space=preset("article", epochs=3, overrides=overrides or {}),
         algorithm="random",
         n_initial=n_initial,
         n_iterations=n_iterations,
@@ -54,6 +59,8 @@ def study_spec(
         max_attempts=max_attempts,
         baselines=baselines,
         trainer=trainer,
+        seed=seed,
+        warm_start=warm_start,
     )
 
 

@@ -193,3 +193,13 @@ def test_study_gets_the_suggester_it_asks_for() -> None:
     spec = study_spec("dst_1")
     assert isinstance(suggester_for(replace(spec, algorithm="random")), RandomSearch)
     assert isinstance(suggester_for(replace(spec, algorithm="bayesian", acquisition="ucb")), BayesianSuggester)
+
+
+def test_what_was_measured_elsewhere_stands_for_random_points() -> None:
+    elsewhere = [
+        replace(seen, number=seen.number - 4) for seen in on_the_line((0.1, 0.1), (0.4, 0.3), (0.7, 0.2), (1.0, 0.0))
+    ]
+    random = RandomSearch(LINE, 0)
+    assert bayesian(LINE).suggest(elsewhere, number=0) == random.suggest(elsewhere, number=0)
+    trained = [*elsewhere, Observation(0, TrainingParameters(ns_exponent=0.5), 0.25)]
+    assert bayesian(LINE).suggest(trained, number=1) != random.suggest(trained, number=1)

@@ -38,6 +38,17 @@ def study(pointer: str, **changes: Any) -> Case:  # noqa: ANN401 - any JSON
     return Case("POST", "/v1/studies", 422, "invalid_request", pointer, {"dataset_id": "{dataset}", **changes})
 
 
+def own(pointer: str, **changes: Any) -> Case:  # noqa: ANN401 - any JSON
+    trial = {"parameters": {"vector_size": 50, "window": 3, "negative": 5, "alpha": 0.05}, **changes}
+    body = {"trials": [trial]}
+    return Case("POST", "/v1/studies/{study}/trials", 422, "invalid_request", f"/trials/0{pointer}", body)
+
+
+def told(way: str, pointer: str, **body: Any) -> Case:  # noqa: ANN401 - any JSON
+    headers = {"Lease-Token": "x" * 43}
+    return Case("POST", f"/v1/trials/trl_none/{way}", 422, "invalid_request", pointer, body, headers=headers)
+
+
 def space(pointer: str, **changes: Any) -> Case:  # noqa: ANN401 - any JSON
     return study(f"/search_space/{pointer}", search_space=changes)
 
@@ -194,6 +205,92 @@ CASES: dict[str, Case] = {
         "/search_space",
         search_space={name: {"value": 2} for name in ("vector_size", "window", "negative")} | {"alpha": {"value": 0.1}},
     ),
+    "study: warm start of no mode": study("/warm_start/mode", warm_start={"mode": "copy", "study_ids": ["a"]}),
+    "study: warm start of nothing": study("/warm_start/study_ids", warm_start={"mode": "transfer", "study_ids": []}),
+    "study: warm start of many": study(
+        "/warm_start/study_ids", warm_start={"mode": "transfer", "study_ids": ["a", "b", "c", "d", "e", "f"]}
+    ),
+    "study: warm start of one twice": study(
+        "/warm_start/study_ids/1", warm_start={"mode": "transfer", "study_ids": ["a", "a"]}
+    ),
+    "study: warm start of none": study(
+        "/warm_start/study_ids/0", warm_start={"mode": "transfer", "study_ids": ["std_none"]}
+    ),
+    "study: warm start of an open one": Case(
+        "POST",
+        "/v1/studies",
+        409,
+        "conflict",
+        None,
+        {"dataset_id": "{dataset}", "warm_start": {"mode": "transfer", "study_ids": ["{study}"]}},
+    ),
+    "study: inherited of none": Case("GET", "/v1/studies/std_none/inherited", 404, "not_found"),
+    "study: inherited from nowhere": asked("/v1/studies/{study}/inherited?cursor=-0", "cursor"),
+    # own points, asking and telling
+    "own: nothing": Case("POST", "/v1/studies/{study}/trials", 422, "invalid_request", "/trials", {"trials": []}),
+    "own: too many": Case(
+        "POST", "/v1/studies/{study}/trials", 422, "invalid_request", "/trials", {"trials": [{"parameters": {}}] * 101}
+    ),
+    "own: no parameters": Case(
+        "POST", "/v1/studies/{study}/trials", 422, "invalid_request", "/trials/0/parameters", {"trials": [{}]}
+    ),
+    "own: a tuned one missing": own("/parameters/vector_size", parameters={"window": 3, "negative": 5, "alpha": 0.05}),
+    "own: beyond what can be trained": own("/parameters/window", parameters={"window": 101}),
+    "own: fraction as whole": own("/parameters/window", parameters={"window": 3.5}),
+    "own: unknown parameter": own("/parameters/dropout", parameters={"dropout": 0.5}),
+    "own: beyond the space": own(
+        "/parameters/window", parameters={"vector_size": 50, "window": 41, "negative": 5, "alpha": 0.05}
+    ),
+    "own: another value than the fixed one": own(
+        "/parameters/sg", parameters={"vector_size": 50, "window": 4, "negative": 5, "alpha": 0.05, "sg": 0}
+    ),
+    "own: measurement of nothing": own("/measurement", measurement={"n_pairs": 5}),
+    "own: measurement without pairs": own("/measurement/n_pairs", measurement={"objective": 0.5}),
+    "own: measurement above 1": own("/measurement/objective", measurement={"objective": 1.5, "n_pairs": 5}),
+    "own: half a measurement of a segment": own(
+        "/measurement/segments/a~1r",
+        measurement={"objective": 0.5, "n_pairs": 5, "segments": {"a/r": {"ndcg": 0.5, "n_pairs": 5}}},
+    ),
+    "own: no room": Case(
+        "POST",
+        "/v1/studies/{study}/trials",
+        409,
+        "budget_spent",
+        None,
+        {"trials": [{"parameters": {"vector_size": 50, "window": 3, "negative": 5, "alpha": 0.05}}] * 2},
+    ),
+    "own: for no study": Case(
+        "POST", "/v1/studies/std_none/trials", 404, "not_found", None, {"trials": [{"parameters": {}}]}
+    ),
+    "ask: nobody": Case("POST", "/v1/studies/{study}/trials/ask", 422, "invalid_request", "/client_id", {}),
+    "ask: with a long name": Case(
+        "POST", "/v1/studies/{study}/trials/ask", 422, "invalid_request", "/client_id", {"client_id": "x" * 201}
+    ),
+    "ask: of a study that workers run": Case(
+        "POST", "/v1/studies/{study}/trials/ask", 409, "conflict", None, {"client_id": "a"}
+    ),
+    "ask: of no study": Case("POST", "/v1/studies/std_none/trials/ask", 404, "not_found", None, {"client_id": "a"}),
+    "tell: without a token": Case("POST", "/v1/trials/trl_none/heartbeat", 422, "invalid_request", "Lease-Token", {}),
+    "tell: under a short token": Case(
+        "POST",
+        "/v1/trials/trl_none/fail",
+        422,
+        "invalid_request",
+        "Lease-Token",
+        {"reason": "r"},
+        None,
+        {"Lease-Token": "short"},
+    ),
+    "tell: of no trial": Case(
+        "POST", "/v1/trials/trl_none/heartbeat", 404, "not_found", None, {}, None, {"Lease-Token": "x" * 43}
+    ),
+    "tell: more than all": told("heartbeat", "/progress/fraction", progress={"fraction": 1.5}),
+    "tell: epoch 0": told("measurements", "/epoch", epoch=0, objective=0.1, n_pairs=5),
+    "tell: an epoch of nothing": told("measurements", "", epoch=1, n_pairs=5),
+    "tell: no measurement": told("complete", "/measurement"),
+    "tell: half a measurement": told("complete", "/measurement", measurement={"hit_ratio": 0.5, "n_pairs": 5}),
+    "tell: no reason": told("fail", "/reason"),
+    "tell: final as text": told("fail", "/is_final", reason="r", is_final="yes"),
     "study: no such id": Case("GET", "/v1/studies/std_none", 404, "not_found"),
     "study: trials of none": Case("GET", "/v1/studies/std_none/trials", 404, "not_found"),
     "study: cancel none": Case("POST", "/v1/studies/std_none/cancel", 404, "not_found"),
@@ -367,6 +464,8 @@ def _filled(value: Any, names: dict[str, str]) -> Any:  # noqa: ANN401 - any JSO
         for name, identity in names.items():
             value = value.replace(f"{{{name}}}", identity)
         return value
+    if isinstance(value, list):
+        return [_filled(inner, names) for inner in value]
     if isinstance(value, dict):
         return {key: _filled(inner, names) for key, inner in value.items()}
     return value

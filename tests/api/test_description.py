@@ -66,6 +66,7 @@ def test_what_takes_long_says_where_to_look(description: dict[str, Any]) -> None
         "POST /v1/datasets",
         "POST /v1/studies",
         "POST /v1/studies/{study_id}/promote",
+        "POST /v1/studies/{study_id}/trials",
     }
     assert all("Location" in answer["headers"] for answer in created.values())
 
@@ -82,28 +83,46 @@ def test_what_creates_takes_an_idempotency_key(description: dict[str, Any]) -> N
         "POST /v1/datasets",
         "POST /v1/studies",
         "POST /v1/studies/{study_id}/promote",
+        "POST /v1/studies/{study_id}/trials",
     }
 
 
 def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
+    from app.api.schemas.asking import AskBody, CompletionBody, EpochBody, FailBody, HeartbeatBody
     from app.api.schemas.datasets import DatasetBody
     from app.api.schemas.models import AssignmentBody, PromotionBody
+    from app.api.schemas.own_trials import OwnTrialsBody
     from app.api.schemas.plays import PlaysBody
     from app.api.schemas.recommendations import RecommendationBody
     from app.api.schemas.studies import StudyBody
 
-    for body in (DatasetBody, StudyBody, PromotionBody, AssignmentBody, PlaysBody, RecommendationBody):
+    asking = (AskBody, HeartbeatBody, EpochBody, CompletionBody, FailBody)
+    others = (DatasetBody, StudyBody, OwnTrialsBody, PromotionBody, AssignmentBody, PlaysBody, RecommendationBody)
+    for body in (*asking, *others):
         examples = description["components"]["schemas"][body.__name__]["examples"]
         for example in examples:
             body.model_validate(example)
 
 
 def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
-    from app.api.schemas import datasets, health, models, plays, recommendations, songs, studies, trials
+    from app.api.schemas import (
+        asking,
+        datasets,
+        health,
+        models,
+        own_trials,
+        plays,
+        recommendations,
+        songs,
+        studies,
+        trials,
+        warm_starts,
+    )
     from app.api.schemas import uploads as sent
 
     checked = set()
-    for module in (datasets, health, models, plays, recommendations, songs, studies, trials, sent):
+    of_tuning = (studies, trials, own_trials, asking, warm_starts)
+    for module in (datasets, health, models, plays, recommendations, songs, sent, *of_tuning):
         for name, schema in description["components"]["schemas"].items():
             view = getattr(module, name, None)
             if view is not None and issubclass(view, View):

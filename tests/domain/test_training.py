@@ -4,7 +4,7 @@ import pytest
 
 from app.domain.embedding import Scoring
 from app.domain.errors import InvalidRequest
-from app.domain.training import LIMITS, TrainingParameters
+from app.domain.training import DEFAULT_TRAINER, LIMITS, Trainer, TrainingParameters, fitted_by
 
 
 def test_defaults_are_gensims_but_for_the_articles_three_epochs() -> None:
@@ -36,3 +36,11 @@ def test_numbers_beyond_their_limits_are_refused_by_name(name: str) -> None:
         with pytest.raises(InvalidRequest, match=name) as refused:
             TrainingParameters(**changes)
         assert refused.value.pointer == f"/{name}"
+
+
+def test_a_model_is_fitted_by_the_studys_trainer_or_by_segues_where_that_is_not_here() -> None:
+    assert {trainer: fitted_by(trainer) for trainer in Trainer} == {
+        Trainer.SEGUE: Trainer.SEGUE,
+        Trainer.GENSIM: Trainer.GENSIM,
+        Trainer.EXTERNAL: DEFAULT_TRAINER,
+    }

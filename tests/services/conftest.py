@@ -1,7 +1,7 @@
 """The services on a real database, in a hurry: no files but small ones, no worker but the test."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,16 +15,36 @@ from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.datasets import Dataset
-from app.domain.training import Trainer
+from app.domain.ports import Suggester
+from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.study import Study, StudySpec
+from app.domain.tuning.suggester import Observation
+from app.domain.tuning.warm_start import WarmStart
+from app.services.asking import AskingService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
+from app.services.own_trials import OwnTrialService
 from app.services.studies import StudyService
 from app.services.trials import TrialService
+from app.services.warm_starting import WarmStartService
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
 LEASE = timedelta(seconds=30)
+ASK_LEASE = timedelta(seconds=100)
+
+
+@dataclass
+class Listening:
+    """A suggester that notes what it was told."""
+
+    suggester: Suggester
+    told: list[list[Observation]]
+
+    def suggest(self, observations: Sequence[Observation], *, number: int) -> TrainingParameters:
+        """What the suggester suggests."""
+        self.told.append(list(observations))
+        return self.suggester.suggest(observations, number=number)
 
 
 @dataclass
@@ -39,6 +59,11 @@ class House:
     studies: StudyService
     trials: TrialService
     models: ModelService
+    own_trials: OwnTrialService
+    asking: AskingService
+    warm_starts: WarmStartService
+    observed: list[list[Observation]]
+    """What the suggester was told, each time that it was asked."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def staged(self) -> Path:
@@ -56,9 +81,10 @@ class House:
         assert work is not None
         return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
 
-    def study(self, **changes: int | bool | Trainer) -> Study:
-        """A queued study on a dataset of its own."""
-        spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
+    def study(self, *, dataset_id: str | None = None, **changes: int | bool | Trainer | WarmStart) -> Study:
+        """A queued study, on a dataset of its own unless one is named."""
+        named = self.ready_dataset().id if dataset_id is None else dataset_id
+        spec: StudySpec = study_spec(named, **changes)  # type: ignore[arg-type]
         study = self.studies.create(spec)
         assert isinstance(study, Study)
         return study
@@ -73,6 +99,16 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     store = FolderArtifactStore(tmp_path / "store")
     ids = UuidIds()
     signals = PollingSignals()
+    observed: list[list[Observation]] = []
+    tokens = itertools.count()
+    trials = TrialService(
+        units,
+        store=store,
+        ids=ids,
+        signals=signals,
+        suggester_for=lambda spec: Listening(RandomSearch(spec.space, spec.seed), observed),
+        lease=LEASE,
+    )
     yield House(
         clock=clock,
         root=tmp_path / "store",
@@ -88,14 +124,11 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             lease=LEASE,
         ),
         studies=StudyService(units, ids=ids, signals=signals),
-        trials=TrialService(
-            units,
-            store=store,
-            ids=ids,
-            signals=signals,
-            suggester_for=lambda spec: RandomSearch(spec.space, spec.seed),
-            lease=LEASE,
-        ),
+        trials=trials,
         models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+        own_trials=OwnTrialService(units, ids=ids, signals=signals),
+        asking=AskingService(units, trials=trials, new_token=lambda: f"token-number-{next(tokens)}", lease=ASK_LEASE),
+        warm_starts=WarmStartService(units),
+        observed=observed,
     )
     engine.dispose()

@@ -13,6 +13,7 @@ from app.domain.tuning.trial import (
     TrialRole,
     TrialState,
     baselines,
+    is_asked_for,
     trained_by,
 )
 from tests.values import NOON, measurement, outcome
@@ -74,6 +75,12 @@ def test_baselines_are_trained_by_gensim_and_what_a_study_tries_by_its_trainer(t
         TrialRole.CONFIRMATION: trainer,
         TrialRole.ATTACHED: Trainer.EXTERNAL,
     }
+
+
+@pytest.mark.parametrize("trainer", Trainer)
+def test_clients_ask_for_the_search_of_an_external_trainers_study_alone(trainer: Trainer) -> None:
+    asked_for = {role for role in TrialRole if is_asked_for(role, trainer)}
+    assert asked_for == ({TrialRole.SEARCH} if trainer is Trainer.EXTERNAL else set())
 
 
 def test_observations_are_in_the_order_of_their_numbers() -> None:

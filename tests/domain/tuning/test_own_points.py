@@ -1,0 +1,64 @@
+from typing import Any
+
+import pytest
+
+from app.domain.embedding import Scoring
+from app.domain.errors import InvalidRequest
+from app.domain.training import TrainingParameters
+from app.domain.tuning.own_points import built, holds, own_point
+from app.domain.tuning.search_space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace, Value
+
+SPACE = SearchSpace(
+    parameters=(
+        IntParameter(name="window", low=1, high=9),
+        FloatParameter(name="alpha", low=0.01, high=0.1, scale="log"),
+        CategoricalParameter(name="scoring", choices=("input", "sum")),
+    ),
+    fixed={"epochs": 7, "sg": 1},
+)
+POINT: dict[str, Value] = {"window": 3, "alpha": 0.05, "scoring": "sum"}
+
+
+def test_fixed_values_may_be_left_out_or_given_as_they_are() -> None:
+    expected = TrainingParameters(window=3, alpha=0.05, scoring=Scoring.SUM, epochs=7, sg=1)
+    assert own_point(SPACE, POINT, pointer="") == expected
+    assert own_point(SPACE, {**POINT, "epochs": 7}, pointer="") == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "told"),
+    [
+        ({"window": 0}, "window", "between 1 and 9"),
+        ({"window": 10}, "window", "between 1 and 9"),
+        ({"window": "3"}, "window", "between 1 and 9"),
+        ({"alpha": 0.2}, "alpha", "between 0.01 and 0.1"),
+        ({"scoring": "output"}, "scoring", "one of input, sum"),
+        ({"epochs": 3}, "epochs", "fixed to 7"),
+        ({"vector_size": 2_000}, "vector_size", "between 2 and 1024"),
+    ],
+)
+def test_a_value_outside_the_space_is_refused_with_its_name_and_its_limit(
+    changes: dict[str, Any], name: str, told: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=told) as refused:
+        own_point(SPACE, {**POINT, **changes}, pointer="")
+    assert refused.value.pointer == f"/{name}"
+
+
+def test_a_tuned_value_that_is_missing_is_named_where_the_request_has_the_point() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        own_point(SPACE, {"window": 3, "scoring": "sum"}, pointer="/trials/4/parameters")
+    assert refused.value.pointer == "/trials/4/parameters/alpha"
+
+
+def test_a_space_holds_its_points_alone() -> None:
+    point = own_point(SPACE, POINT, pointer="")
+    assert holds(SPACE, point)
+    assert not holds(SPACE, TrainingParameters(window=3, alpha=0.05, epochs=3, sg=1))
+    assert not holds(SPACE, TrainingParameters(window=10, alpha=0.05, epochs=7, sg=1))
+
+
+def test_values_become_what_their_fields_hold() -> None:
+    made = built({"window": 3.0, "alpha": 1, "scoring": "output"})
+    assert made == TrainingParameters(window=3, alpha=1.0, scoring=Scoring.OUTPUT)
+    assert (type(made.window), type(made.alpha)) == (int, float)

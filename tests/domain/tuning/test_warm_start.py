@@ -1,0 +1,145 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from app.domain.embedding import Scoring
+from app.domain.errors import InvalidRequest
+from app.domain.training import TrainingParameters
+from app.domain.tuning.outside import outside_observations
+from app.domain.tuning.own_points import holds
+from app.domain.tuning.search_space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace
+from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
+from app.domain.tuning.warm_start import Inherited, WarmStart, measured, seeds, translated
+from tests.values import NOON, outcome
+
+SPACE = SearchSpace(
+    parameters=(
+        IntParameter(name="window", low=2, high=9),
+        FloatParameter(name="alpha", low=0.01, high=0.1, scale="log"),
+        CategoricalParameter(name="scoring", choices=("output", "sum")),
+    ),
+    fixed={"epochs": 7},
+)
+INSIDE = TrainingParameters(window=4, alpha=0.05, scoring=Scoring.SUM, epochs=7)
+
+
+def trial(study_id: str, number: int, objective: float | None, **changes: Any) -> Trial:  # noqa: ANN401 - fields
+    values: dict[str, Any] = {
+        "id": f"{study_id}-{number}",
+        "study_id": study_id,
+        "role": TrialRole.SEARCH,
+        "number": number,
+        "name": f"trial-{number}",
+        "method": Method.WORD2VEC,
+        "parameters": replace(INSIDE, window=2 + number),
+        "state": TrialState.INFEASIBLE if objective is None else TrialState.COMPLETED,
+        "created_at": NOON,
+        "outcome": None if objective is None else outcome(objective),
+    }
+    return Trial(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("mode", "study_ids", "pointer"),
+    [
+        ("copy", ("a",), "/warm_start/mode"),
+        ("transfer", (), "/warm_start/study_ids"),
+        ("transfer", ("a", "b", "c", "d", "e", "f"), "/warm_start/study_ids"),
+        ("identical_data", ("a", "b", "a"), "/warm_start/study_ids/2"),
+    ],
+)
+def test_what_is_no_warm_start_is_refused_where_it_is_wrong(mode: Any, study_ids: Any, pointer: str) -> None:  # noqa: ANN401
+    with pytest.raises(InvalidRequest) as refused:
+        WarmStart(mode=mode, study_ids=study_ids)
+    assert refused.value.pointer == pointer
+
+
+def test_a_warm_start_takes_up_to_five_studies() -> None:
+    assert len(WarmStart(mode="transfer", study_ids=("a", "b", "c", "d", "e")).study_ids) == 5
+
+
+def test_trials_that_say_what_a_point_is_worth_are_used_by_number() -> None:
+    told = [
+        trial("a", 4, 0.1),
+        trial("a", 1, None),
+        trial("a", 2, 0.2, state=TrialState.RUNNING),
+        trial("a", 3, 0.2, outcome=None),
+        trial("a", 0, 0.2, parameters=None),
+    ]
+    assert [found.number for found in measured(told)] == [1, 4]
+
+
+def test_a_point_of_the_space_is_taken_as_it_is() -> None:
+    assert translated(SPACE, INSIDE) == INSIDE
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"window": 1}, {"window": 2}),
+        ({"window": 40}, {"window": 9}),
+        ({"alpha": 0.5}, {"alpha": 0.1}),
+        ({"alpha": 0.001}, {"alpha": 0.01}),
+        ({"epochs": 3}, {"epochs": 7}),
+        ({"scoring": Scoring.INPUT}, {"scoring": Scoring.OUTPUT}),
+        ({"vector_size": 17}, {"vector_size": 17}),
+    ],
+)
+def test_a_point_outside_is_moved_to_the_nearest_inside(before: dict[str, Any], after: dict[str, Any]) -> None:
+    moved = translated(SPACE, replace(INSIDE, **before))
+    assert moved == replace(INSIDE, **after)
+    assert holds(SPACE, moved)
+
+
+def test_a_value_that_is_no_choice_becomes_the_default_where_that_is_one() -> None:
+    space = SearchSpace(parameters=(CategoricalParameter(name="window", choices=(9, 5)),), fixed={})
+    assert translated(space, TrainingParameters(window=7)).window == 5
+
+
+def test_seeds_are_the_best_of_each_source_in_turn() -> None:
+    sources = [
+        [trial("a", 0, 0.1), trial("a", 1, 0.3), trial("a", 2, 0.3)],
+        [trial("b", 3, 0.9), trial("b", 4, None)],
+        [trial("c", 5, 0.2), trial("c", 6, 0.5)],
+    ]
+    found = seeds(SPACE, sources, limit=5)
+    assert [seed.trial.id for seed in found] == ["a-1", "b-3", "c-6", "a-2", "c-5"]
+    assert [seed.trial.id for seed in seeds(SPACE, sources, limit=2)] == ["a-1", "b-3"]
+    assert seeds(SPACE, [], limit=2) == []
+
+
+def test_seeds_that_become_one_point_are_tried_once_and_say_what_was_changed() -> None:
+    sources = [
+        [trial("a", 0, 0.3, parameters=replace(INSIDE, window=20, epochs=3))],
+        [trial("b", 0, 0.9, parameters=replace(INSIDE, window=30)), trial("b", 1, 0.2)],
+    ]
+    found = seeds(SPACE, sources, limit=5)
+    assert [(seed.trial.id, seed.changed) for seed in found] == [("a-0", ("window", "epochs")), ("b-1", ())]
+    assert found[0].parameters == replace(INSIDE, window=9)
+
+
+def test_what_was_measured_elsewhere_comes_before_trial_0() -> None:
+    inherited = [
+        Inherited(
+            study_id="new",
+            number=number,
+            source_study_id="a",
+            source_study_name="A",
+            source_trial_id=f"a-{number}",
+            source_number=number,
+            parameters=replace(INSIDE, window=9 + number),
+            value=value,
+        )
+        for number, value in ((-2, 0.4), (-1, None))
+    ]
+    attached = [
+        trial("new", 0, 0.3, role=TrialRole.ATTACHED),
+        trial("new", 1, 0.3, role=TrialRole.ATTACHED, parameters=None),
+    ]
+    told = outside_observations(inherited, attached)
+    assert [(seen.number, seen.parameters.window, seen.value, seen.is_infeasible) for seen in told] == [
+        (-3, 7, 0.4, False),
+        (-2, 8, None, True),
+        (-1, 2, 0.3, False),
+    ]

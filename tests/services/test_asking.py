@@ -1,0 +1,307 @@
+"""Ask and tell: a team's own trainer asks for trials and reports under a token."""
+
+import threading
+
+import pytest
+
+from app.domain.errors import BudgetSpent, Conflict, LostLease, NotFound, NoVectors
+from app.domain.lease import HeartbeatAnswer, Progress
+from app.domain.models import Fit, Model
+from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.reporting import Report, Reported
+from app.domain.tuning.study import Study, StudyState
+from app.domain.tuning.trial import TrialRole, TrialState
+from app.services.asking import AskedTrial, ReportedEpoch
+from app.services.own_trials import OwnTrial
+from tests.services.conftest import ASK_LEASE, LEASE, House
+from tests.values import outcome
+
+AFTER = ASK_LEASE.total_seconds() + 1
+
+
+def external(house: House, **changes: int | bool) -> Study:
+    return house.study(dataset_id=None, trainer=Trainer.EXTERNAL, **changes)
+
+
+def report(objective: float) -> Report:
+    return Report(overall=Reported(n_pairs=100, objective=objective), segments={})
+
+
+def complete(house: House, asked: AskedTrial, objective: float) -> None:
+    house.asking.complete(asked.trial.id, asked.token, report(objective), times_s={"train": 2.0})
+
+
+def epoch(number: int, objective: float, *, train_s: float | None = None) -> ReportedEpoch:
+    return ReportedEpoch(epoch=number, scores=Reported(n_pairs=100, objective=objective), train_s=train_s)
+
+
+def test_whoever_asks_gets_a_suggested_trial_under_a_lease_and_a_token(house: House) -> None:
+    study = external(house)
+    asked = house.asking.ask(study.id, client_id="a")
+    stored = house.studies.trial(asked.trial.id)
+    assert (stored.state, stored.number, stored.attempt) == (TrialState.RUNNING, 0, 1)
+    assert stored.parameters is not None
+    assert asked.expires_at == house.clock.now() + ASK_LEASE
+    assert house.studies.get(study.id).study.state is StudyState.RUNNING
+
+
+def test_only_the_hash_of_a_token_is_stored_and_none_is_printed(house: House) -> None:
+    asked = house.asking.ask(external(house).id, client_id="a")
+    stored = house.studies.trial(asked.trial.id)
+    assert stored.lease_token_sha256 is not None
+    assert len(stored.lease_token_sha256) == 64
+    assert asked.token not in repr(stored)
+    assert asked.token not in repr(asked)
+
+
+def test_the_same_client_gets_its_unfinished_trial_again_under_a_new_token(house: House) -> None:
+    study = external(house)
+    first = house.asking.ask(study.id, client_id="a")
+    house.asking.measured(first.trial.id, first.token, epoch(1, 0.1))
+    again = house.asking.ask(study.id, client_id="a")
+    assert again.trial.id == first.trial.id
+    assert again.token != first.token
+    assert [known.epoch for known in (again.trial.outcome or outcome(0)).epochs] == [1]
+    with pytest.raises(LostLease):
+        complete(house, first, 0.9)
+    complete(house, again, 0.2)
+    assert house.studies.trial(first.trial.id).objective == 0.2
+    assert house.asking.ask(study.id, client_id="a").trial.id != first.trial.id
+
+
+def test_another_client_gets_another_trial_whatever_the_parallelism(house: House) -> None:
+    study = external(house, parallelism=1)
+    numbers = [house.asking.ask(study.id, client_id=client).trial.number for client in "abc"]
+    assert numbers == [0, 1, 2]
+    with pytest.raises(BudgetSpent):
+        house.asking.ask(study.id, client_id="d")
+
+
+def test_many_clients_at_once_each_get_a_trial_of_their_own(house: House) -> None:
+    study = external(house, n_initial=8, n_iterations=0)
+    asked: list[AskedTrial] = []
+
+    def ask(client: str) -> None:
+        asked.append(house.asking.ask(study.id, client_id=client))
+
+    threads = [threading.Thread(target=ask, args=(f"client-{n % 6}",)) for n in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 12
+    assert sorted({trial.trial.number for trial in asked}) == list(range(6))
+    stored = house.studies.trials(study.id, limit=20).rows
+    assert len(stored) == len({trial.parameters for trial in stored}) == 6
+    holders = {trial.lease.worker_id for trial in stored if trial.lease is not None}
+    assert holders == {f"client-{n}" for n in range(6)}
+
+
+def test_enqueued_points_are_given_to_whoever_asks_next(house: House) -> None:
+    study = external(house, n_initial=3)
+    values = {"vector_size": 50, "window": 7, "negative": 5, "alpha": 0.05}
+    house.own_trials.add(study.id, [OwnTrial(parameters=values)])  # type: ignore[arg-type] # numbers are values
+    asked = house.asking.ask(study.id, client_id="a")
+    assert asked.trial.parameters is not None
+    assert asked.trial.parameters.window == 7
+
+
+def test_workers_run_the_baselines_alone_and_are_not_kept_from_other_studies(house: House) -> None:
+    study = external(house, baselines=True)
+    house.asking.ask(study.id, client_id="a")
+    for _ in range(5):
+        work = house.trials.claim("worker")
+        assert work is not None
+        assert work.trial.role is TrialRole.BASELINE
+        house.trials.complete(work.claim, outcome(0.1), staged=None)
+    assert house.trials.claim("worker") is None
+    house.clock.advance(AFTER)
+    house.trials.reap()
+    assert house.trials.claim("worker") is None
+    with house.units.reading() as unit:
+        assert unit.studies.open_with_capacity(limit=9) == []
+    other = house.study()
+    work = house.trials.claim("worker")
+    assert work is not None
+    assert work.trial.study_id == other.id
+
+
+def test_parallelism_bounds_the_baselines_that_workers_run(house: House) -> None:
+    study = external(house, baselines=True, parallelism=1)
+    house.asking.ask(study.id, client_id="a")
+    assert house.trials.claim("worker") is not None
+    assert house.trials.claim("worker") is None
+    assert house.asking.ask(study.id, client_id="b").trial.number == 1
+
+
+def test_no_trial_is_given_out_of_a_study_that_workers_run(house: House) -> None:
+    study = house.study()
+    with pytest.raises(Conflict, match="Segue's workers"):
+        house.asking.ask(study.id, client_id="a")
+    with pytest.raises(NotFound):
+        house.asking.ask("std_none", client_id="a")
+
+
+def test_a_worker_s_trial_has_no_token(house: House) -> None:
+    house.study()
+    work = house.trials.claim("worker")
+    assert work is not None
+    for token in ("", "any token"):
+        with pytest.raises(LostLease):
+            house.asking.heartbeat(work.trial.id, token)
+
+
+def test_a_paused_study_gives_out_no_trial_but_hears_of_those_under_way(house: House) -> None:
+    study = external(house)
+    asked = house.asking.ask(study.id, client_id="a")
+    house.studies.pause(study.id)
+    with pytest.raises(Conflict, match="paused"):
+        house.asking.ask(study.id, client_id="b")
+    assert house.asking.heartbeat(asked.trial.id, asked.token).answer is HeartbeatAnswer.CONTINUE
+    complete(house, asked, 0.1)
+    house.studies.resume(study.id)
+    assert house.asking.ask(study.id, client_id="b").trial.number == 1
+
+
+def test_a_heartbeat_extends_the_lease_and_shows_the_progress(house: House) -> None:
+    asked = house.asking.ask(external(house).id, client_id="a")
+    house.clock.advance(AFTER - 2)
+    progress = Progress(phase="train", fraction=0.4, epoch=2)
+    alive = house.asking.heartbeat(asked.trial.id, asked.token, progress)
+    assert alive.expires_at == house.clock.now() + ASK_LEASE
+    house.clock.advance(AFTER - 2)
+    assert house.trials.reap() == 0
+    assert house.studies.trial(asked.trial.id).progress == progress
+
+
+def test_a_cancelled_study_tells_its_clients_to_stop(house: House) -> None:
+    study = external(house)
+    asked = house.asking.ask(study.id, client_id="a")
+    house.studies.cancel(study.id)
+    assert house.asking.heartbeat(asked.trial.id, asked.token).answer is HeartbeatAnswer.CANCEL
+    stopped = house.asking.fail(asked.trial.id, asked.token, reason="told to", is_final=False)
+    assert stopped.state is TrialState.CANCELLED
+
+
+def test_a_lapsed_trial_goes_to_the_next_that_asks_though_no_worker_is_about(house: House) -> None:
+    study = external(house)
+    late = house.asking.ask(study.id, client_id="a")
+    house.asking.measured(late.trial.id, late.token, epoch(1, 0.9))
+    house.clock.advance(AFTER)
+    current = house.asking.ask(study.id, client_id="b")
+    assert current.trial.id == late.trial.id
+    assert current.trial.attempt == 2
+    assert current.trial.outcome is None
+    for tell in (
+        lambda: house.asking.heartbeat(late.trial.id, late.token),
+        lambda: house.asking.measured(late.trial.id, late.token, epoch(2, 0.9)),
+        lambda: complete(house, late, 0.9),
+        lambda: house.asking.fail(late.trial.id, late.token, reason="late", is_final=True),
+    ):
+        with pytest.raises(LostLease):
+            tell()
+    complete(house, current, 0.2)
+    assert house.studies.trial(current.trial.id).objective == 0.2
+
+
+def test_a_client_s_lease_is_not_a_worker_s(house: House) -> None:
+    external(house)
+    (study,) = house.studies.list(limit=1).rows
+    house.asking.ask(study.id, client_id="a")
+    house.clock.advance(LEASE.total_seconds() + 1)
+    assert house.trials.reap() == 0
+
+
+def test_epochs_are_kept_in_order_and_told_again_are_replaced(house: House) -> None:
+    asked = house.asking.ask(external(house).id, client_id="a")
+    identity, token = asked.trial.id, asked.token
+    house.asking.measured(identity, token, epoch(2, 0.2, train_s=4.5))
+    house.clock.advance(3)
+    house.asking.measured(identity, token, epoch(1, 0.3))
+    alive = house.asking.measured(identity, token, epoch(1, 0.1))
+    assert alive.answer is HeartbeatAnswer.CONTINUE
+    stored = house.studies.trial(identity)
+    assert stored.objective is None
+    complete(house, asked, 0.25)
+    told = house.studies.trial(identity).outcome
+    assert told is not None
+    assert [(known.epoch, known.train_s) for known in told.epochs] == [(1, 3.0), (2, 4.5)]
+    assert [known.scores.objective.value for known in told.epochs if known.scores.objective] == [0.1, 0.2]
+    assert told.times_s == {"train": 2.0}
+
+
+def test_a_completion_told_twice_counts_once(house: House) -> None:
+    study = external(house)
+    asked = house.asking.ask(study.id, client_id="a")
+    complete(house, asked, 0.2)
+    complete(house, asked, 0.9)
+    assert house.studies.trial(asked.trial.id).objective == 0.2
+    assert house.studies.get(study.id).counts[TrialState.COMPLETED] == 1
+    with pytest.raises(LostLease):
+        house.asking.heartbeat(asked.trial.id, asked.token)
+    with pytest.raises(LostLease):
+        house.asking.fail(asked.trial.id, asked.token, reason="after all", is_final=True)
+
+
+def test_a_failed_attempt_is_tried_again_until_its_attempts_are_used_up(house: House) -> None:
+    study = external(house, max_attempts=2)
+    for state in (TrialState.WAITING, TrialState.FAILED):
+        asked = house.asking.ask(study.id, client_id="a")
+        assert asked.trial.number == 0
+        failed = house.asking.fail(asked.trial.id, asked.token, reason="no memory", is_final=False)
+        assert failed.state is state
+    assert failed.failure is not None
+    assert (failed.failure.code, failed.failure.reason) == ("error", "no memory")
+    again = house.asking.fail(asked.trial.id, asked.token, reason="no memory", is_final=False)
+    assert again == failed
+
+
+def test_a_final_failure_is_the_point_s_own(house: House) -> None:
+    study = external(house, max_attempts=5)
+    asked = house.asking.ask(study.id, client_id="a")
+    failed = house.asking.fail(asked.trial.id, asked.token, reason="diverged", is_final=True)
+    assert (failed.state, failed.failure and failed.failure.code) == (TrialState.INFEASIBLE, "infeasible")
+    house.asking.ask(study.id, client_id="a")
+    (seen,) = house.observed[-1]
+    assert seen.is_infeasible
+
+
+def completed(house: House) -> Study:
+    study = external(house, n_initial=2, n_iterations=0)
+    for objective in (0.3, 0.1):
+        complete(house, house.asking.ask(study.id, client_id="a"), objective)
+    return study
+
+
+def test_a_study_completes_without_a_confirmation_and_says_why(house: House) -> None:
+    study = completed(house)
+    view = house.studies.get(study.id)
+    assert view.study.state is StudyState.COMPLETED
+    assert view.confirmation is None
+    assert view.unconfirmed is not None
+    assert "outside Segue" in view.unconfirmed
+    assert view.fraction == 1.0
+    assert view.best is not None
+    assert view.best.objective == 0.3
+    with pytest.raises(Conflict, match="completed"):
+        house.asking.ask(study.id, client_id="a")
+
+
+def test_the_winner_of_an_external_study_is_promoted_by_training_it_here(house: House) -> None:
+    study = completed(house)
+    with pytest.raises(NoVectors, match="fit full"):
+        house.models.promote(study.id)
+    model = house.models.promote(study.id, fit=Fit.FULL)
+    assert isinstance(model, Model)
+    assert model.lineage.trainer is DEFAULT_TRAINER
+    assert model.metrics.test is None
+
+
+def test_the_remaining_time_counts_the_clients_that_run(house: House) -> None:
+    study = external(house, n_initial=5, n_iterations=0)
+    first = house.asking.ask(study.id, client_id="a")
+    house.clock.advance(10)
+    complete(house, first, 0.1)
+    for client in "ab":
+        house.asking.ask(study.id, client_id=client)
+    assert house.studies.get(study.id).eta_s == pytest.approx(20.0)

@@ -1,0 +1,206 @@
+"""Warm starts: what a new study takes over from earlier ones."""
+
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from app.adapters.sql import tables
+from app.domain.errors import Conflict, InvalidRequest, NotFound
+from app.domain.lease import Failure
+from app.domain.training import Trainer, TrainingParameters
+from app.domain.tuning.study import Objective, Study
+from app.domain.tuning.trial import Origin, TrialRole, TrialState
+from app.domain.tuning.warm_start import Mode, WarmStart
+from tests.services.conftest import House
+from tests.values import outcome, study_spec
+
+INFEASIBLE = Failure(code="infeasible", reason="No.")
+
+
+def from_studies(mode: Mode, *sources: Study) -> WarmStart:
+    return WarmStart(mode=mode, study_ids=tuple(study.id for study in sources))
+
+
+def finished(house: House, *objectives: float | None, **changes: int | str | Trainer) -> Study:
+    """A cancelled study with a trial for each objective; None is a point that can never work."""
+    study = house.study(n_initial=len(objectives) + 1, n_iterations=0, **changes)  # type: ignore[arg-type]
+    for objective in objectives:
+        work = house.trials.claim("worker")
+        assert work is not None
+        if objective is None:
+            house.trials.fail(work.claim, INFEASIBLE, is_final=True)
+        else:
+            house.trials.complete(work.claim, outcome(objective), staged=house.staged())
+    return house.studies.cancel(study.id)
+
+
+def points(house: House, study: Study) -> list[TrainingParameters | None]:
+    return [trial.parameters for trial in house.studies.trials(study.id, limit=99, role=TrialRole.SEARCH).rows]
+
+
+def refusal(house: House, mode: Mode, *sources: Study, **changes: Trainer) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as refused:
+        house.study(warm_start=from_studies(mode, *sources), **changes)
+    return refused.value
+
+
+def test_identical_data_is_observed_before_the_first_trial(house: House) -> None:
+    one, two = finished(house, 0.1, None), finished(house, 0.3)
+    study = house.study(warm_start=from_studies("identical_data", one, two))
+    assert points(house, study) == []
+    house.trials.claim("worker")
+    told = house.observed[-1]
+    assert [(seen.number, seen.value, seen.is_infeasible) for seen in told] == [
+        (-3, 0.1, False),
+        (-2, None, True),
+        (-1, 0.3, False),
+    ]
+    assert [seen.parameters for seen in told] == points(house, one) + points(house, two)
+
+
+def test_what_was_taken_over_says_where_it_comes_from(house: House) -> None:
+    source = finished(house, 0.1, 0.3)
+    study = house.study(warm_start=from_studies("identical_data", source))
+    rows = house.warm_starts.inherited(study.id, limit=9).rows
+    trials = house.studies.trials(source.id, limit=9).rows
+    assert [(row.number, row.source_trial_id, row.source_number, row.value) for row in rows] == [
+        (-2, trials[0].id, 0, 0.1),
+        (-1, trials[1].id, 1, 0.3),
+    ]
+    assert {(row.source_study_id, row.source_study_name) for row in rows} == {(source.id, source.spec.name)}
+    (told,) = house.studies.get(study.id).sources
+    assert (told.study_id, told.name, told.n_trials) == (source.id, source.spec.name, 2)
+
+
+def test_what_was_taken_over_is_paged(house: House) -> None:
+    study = house.study(warm_start=from_studies("identical_data", finished(house, 0.1, 0.2, 0.3)))
+    first = house.warm_starts.inherited(study.id, limit=2)
+    assert first.next_cursor == "-2"
+    then = house.warm_starts.inherited(study.id, limit=2, after=int(first.next_cursor))
+    assert [row.number for row in first.rows + then.rows] == [-3, -2, -1]
+    assert then.next_cursor is None
+    with pytest.raises(NotFound):
+        house.warm_starts.inherited("std_none", limit=2)
+
+
+def test_what_was_taken_over_outlives_its_source(house: House) -> None:
+    source = finished(house, 0.1)
+    study = house.study(warm_start=from_studies("identical_data", source))
+    with house.units() as unit:
+        connection = unit._connection
+        connection.execute(sa.delete(tables.trials).where(tables.trials.c.study_id == source.id))
+        connection.execute(sa.delete(tables.studies).where(tables.studies.c.id == source.id))
+        unit.commit()
+    house.trials.claim("worker")
+    assert [seen.value for seen in house.observed[-1]] == [0.1]
+    assert len(house.warm_starts.inherited(study.id, limit=9).rows) == 1
+
+
+def test_what_was_taken_over_goes_with_the_study_that_has_it(house: House) -> None:
+    study = house.study(warm_start=from_studies("identical_data", finished(house, 0.1)))
+    with house.units() as unit:
+        connection = unit._connection
+        connection.execute(sa.delete(tables.studies).where(tables.studies.c.id == study.id))
+        unit.commit()
+    with house.units.reading() as unit:
+        assert unit.inherited.observations(study.id) == []
+
+
+def test_a_study_without_a_warm_start_has_taken_over_nothing(house: House) -> None:
+    study = house.study()
+    assert house.studies.get(study.id).sources == []
+    assert house.warm_starts.inherited(study.id, limit=9).rows == []
+
+
+def test_other_data_another_objective_or_another_trainer_are_not_identical(house: House) -> None:
+    source = finished(house, 0.1)
+    assert "another trainer" in str(refusal(house, "identical_data", source, trainer=Trainer.GENSIM))
+    for changed in (Objective(k=20), Objective(hr_weight=0.4)):
+        spec = replace(
+            study_spec(source.spec.dataset_id, warm_start=from_studies("identical_data", source)), objective=changed
+        )
+        with pytest.raises(InvalidRequest, match="another objective") as refused:
+            house.studies.create(spec)
+        assert refused.value.pointer == "/warm_start/study_ids/0"
+    with house.units() as unit:
+        dataset = unit.datasets.lock(source.spec.dataset_id)
+        unit.datasets.save(replace(dataset, fingerprint="0" * 64))
+        unit.commit()
+    refused_data = refusal(house, "identical_data", finished(house, 0.2), source)
+    assert "another dataset" in str(refused_data)
+    assert refused_data.pointer == "/warm_start/study_ids/1"
+
+
+def test_measurements_outside_the_space_are_left_out_and_alone_are_refused(house: House) -> None:
+    source = finished(house, 0.1, 0.2, 0.3)
+    first, *_ = points(house, source)
+    assert first is not None
+    spec = study_spec(
+        source.spec.dataset_id,
+        warm_start=from_studies("identical_data", source),
+        overrides={"window": first.window},
+    )
+    study = house.studies.create(spec)
+    assert isinstance(study, Study)
+    assert [row.source_number for row in house.warm_starts.inherited(study.id, limit=9).rows] == [0]
+    with pytest.raises(InvalidRequest, match="Use transfer") as refused:
+        house.studies.create(replace(spec, space=study_spec("dat", overrides={"epochs": 9}).space))
+    assert refused.value.pointer == "/warm_start/mode"
+
+
+@pytest.mark.parametrize("mode", ["identical_data", "transfer"])
+def test_a_source_must_be_there_have_ended_and_have_measured_something(house: House, mode: Mode) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        house.study(warm_start=WarmStart(mode=mode, study_ids=("std_none",)))
+    assert refused.value.pointer == "/warm_start/study_ids/0"
+    with pytest.raises(Conflict, match="queued"):
+        house.study(warm_start=from_studies(mode, house.study()))
+    nothing = refusal(house, mode, finished(house, None))
+    assert "has measured no trial" in str(nothing)
+    n_studies = len(house.studies.list(limit=99).rows)
+    assert n_studies == 2  # what was refused left nothing
+
+
+def test_transfer_tries_the_best_points_first_and_then_goes_on(house: House) -> None:
+    one, two = finished(house, 0.1, 0.3), finished(house, 0.2, 0.25, 0.05, seed=1)
+    study = house.study(n_initial=3, n_iterations=1, warm_start=from_studies("transfer", one, two))
+    ours = house.studies.trials(study.id, limit=9, role=TrialRole.SEARCH).rows
+    assert [(trial.number, trial.origin, trial.state) for trial in ours] == [
+        (number, Origin.WARM_START, TrialState.WAITING) for number in range(3)
+    ]
+    assert [trial.parameters for trial in ours] == [
+        points(house, one)[1],
+        points(house, two)[1],
+        points(house, one)[0],
+    ]
+    rows = house.warm_starts.inherited(study.id, limit=9).rows
+    assert [(row.number, row.source_study_id, row.source_number, row.changed) for row in rows] == [
+        (0, one.id, 1, ()),
+        (1, two.id, 1, ()),
+        (2, one.id, 0, ()),
+    ]
+    for _ in range(3):
+        work = house.trials.claim("worker")
+        assert work is not None
+        house.trials.complete(work.claim, outcome(0.1), staged=house.staged())
+    suggested = house.trials.claim("worker")
+    assert suggested is not None
+    assert (suggested.trial.number, suggested.trial.origin) == (3, None)
+    assert [seen.number for seen in house.observed[-1]] == [0, 1, 2]
+
+
+def test_transfer_takes_points_of_another_space_and_says_what_it_changed(house: House) -> None:
+    source = finished(house, 0.1)
+    spec = study_spec(
+        source.spec.dataset_id, warm_start=from_studies("transfer", source), overrides={"epochs": 9, "window": 2}
+    )
+    study = house.studies.create(replace(spec, objective=Objective(k=20), trainer=Trainer.EXTERNAL))
+    assert isinstance(study, Study)
+    asked = house.asking.ask(study.id, client_id="a")
+    (before,) = points(house, source)
+    assert before is not None
+    assert asked.trial.parameters == replace(before, epochs=9, window=2)
+    (row,) = house.warm_starts.inherited(study.id, limit=9).rows
+    assert set(row.changed) >= {"epochs"}
+    assert row.parameters == before
