@@ -115,3 +115,14 @@ def test_nothing_but_infeasible_points_is_no_obstacle(make: Make) -> None:
 def test_every_point_is_one_of_the_space(make: Make, searched: SearchSpace) -> None:
     for seen in studied(make(searched, 1), n=6):
         assert searched.decode(searched.encode(seen.parameters)) == seen.parameters
+
+
+def test_points_measured_elsewhere_are_taken_as_observations_and_not_suggested_again(make: Make) -> None:
+    n_points = SMALL.n_points
+    assert n_points is not None
+    elsewhere = [Observation(number - 5, SMALL.at(number), 0.1 * number) for number in range(5)]
+    seen = list(elsewhere)
+    for number in range(n_points - 5):
+        parameters = make(SMALL, 1).suggest(seen, number=number)
+        seen.append(Observation(number, parameters, objective(parameters)))
+    assert len({observation.parameters for observation in seen}) == n_points

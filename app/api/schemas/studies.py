@@ -78,7 +78,10 @@ class StudyBody(Body):
         "baselines alone then. The baselines named after gensim are always its own.",
     )
     n_initial: int = Field(
-        default=5, **_within("n_initial"), description="Trials at random before the first suggestion."
+        default=5,
+        **_within("n_initial"),
+        description="Trials at random before the first suggestion, fewer by what was measured elsewhere: taken over by a "
+        "warm start of identical data, or attached.",
     )
     n_iterations: int = Field(default=19, **_within("n_iterations"), description="Trials suggested after them.")
     epochs: int = Field(

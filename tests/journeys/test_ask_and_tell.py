@@ -1,0 +1,101 @@
+"""A team's own trainer asks for trials and tells what it measured, while leases lapse and the server is killed."""
+
+import threading
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+
+from app.domain.tuning.trial import TrialRole, TrialState
+from tests.journeys.house import House
+from tests.journeys.http import Json, answered, client, ended_study, study_body, until_live
+from tests.processes import Server, until
+
+N_TRIALS = 8
+N_BASELINES = 5
+
+LEASE_S = 5.0
+"""A client's lease, once it shall lapse."""
+
+
+def ask(http: httpx2.Client, study_id: str, client_id: str) -> httpx2.Response:
+    return http.post(f"/v1/studies/{study_id}/trials/ask", json={"client_id": client_id})
+
+
+def tell(http: httpx2.Client, asked: Json, way: str, **body: Any) -> httpx2.Response:  # noqa: ANN401 - any JSON
+    path = f"/v1/trials/{asked['trial']['id']}/{way}"
+    return http.post(path, json=body, headers={"Lease-Token": asked["lease_token"]})
+
+
+def has_lapsed(house: House, asked: Json) -> bool:
+    lease = house.container.studies.trial(asked["trial"]["id"]).lease
+    return lease is None or lease.expires_at < datetime.now(UTC)
+
+
+def measured(asked: Json) -> Json:
+    """As a trainer would that likes a high rate."""
+    return {"objective": asked["trial"]["parameters"]["alpha"], "n_pairs": 100}
+
+
+def train_until_none_is_left(server: Server, study_id: str, client_id: str, done: list[Json]) -> None:
+    with client(server) as http:
+        while (answer := ask(http, study_id, client_id)).status_code == 200:
+            asked = answer.json()
+            answered(tell(http, asked, "complete", measurement=measured(asked)), 200)
+            done.append(asked)
+        assert answer.json()["code"] in {"budget_spent", "conflict"}, answer.text
+
+
+def test_an_external_study_runs_to_its_end_through_a_lapsed_lease_and_a_killed_server(house: House) -> None:
+    server = house.server(ask_lease_s=600)
+    body = study_body(
+        house.dataset(),
+        trainer="external",
+        algorithm="bayesian",
+        n_initial=3,
+        n_iterations=N_TRIALS - 3,
+        baselines=True,
+    )
+    with client(server) as http:
+        study_id = answered(http.post("/v1/studies", json=body), 202)["id"]
+        late = answered(ask(http, study_id, "a"), 200)
+        answered(tell(http, late, "measurements", epoch=1, objective=0.01, n_pairs=100), 200)
+    server.kill()
+
+    server = house.server(port=server.port, ask_lease_s=LEASE_S)
+    house.worker()
+    with client(server) as http:
+        path = f"/v1/trials/{late['trial']['id']}"
+        assert [epoch["epoch"] for epoch in answered(http.get(path), 200)["epochs"]] == [1]
+        assert answered(tell(http, late, "heartbeat"), 200)["answer"] == "continue"
+        until(lambda: has_lapsed(house, late), "the silent client's lease has lapsed")
+        again = answered(ask(http, study_id, "b"), 200)
+        assert (again["trial"]["id"], again["trial"]["attempt"]) == (late["trial"]["id"], 2)
+        assert again["trial"]["parameters"] == late["trial"]["parameters"]
+        refused = tell(http, late, "complete", measurement={"objective": 1.0, "n_pairs": 100})
+        assert answered(refused, 409)["code"] == "lost_lease"
+        answered(tell(http, again, "complete", measurement=measured(again)), 200)
+
+    done: list[Json] = [again]
+    clients = [
+        threading.Thread(target=train_until_none_is_left, args=(server, study_id, name, done)) for name in ("a", "b")
+    ]
+    for each in clients:
+        each.start()
+    for each in clients:
+        each.join()
+    assert sorted(asked["trial"]["number"] for asked in done) == list(range(N_TRIALS))
+
+    with client(server) as http:
+        study = ended_study(http, study_id)
+        assert study["counts"]["completed"] == N_TRIALS
+        assert study["best"]["objective"] == max(measured(asked)["objective"] for asked in done)
+        assert study["confirmation"] is None
+        assert study["unconfirmed"]
+        assert [trial["state"] for trial in study["baselines"]] == ["completed"] * N_BASELINES
+        assert answered(http.post(f"/v1/studies/{study_id}/promote"), 409)["code"] == "no_vectors"
+        promoted = answered(http.post(f"/v1/studies/{study_id}/promote", json={"fit": "full"}), 202)
+        until_live(http, promoted["id"])
+    search = house.container.studies.trials(study_id, limit=99, role=TrialRole.SEARCH).rows
+    assert all(trial.state is TrialState.COMPLETED and not trial.has_vectors for trial in search)
+    assert late["lease_token"] not in server.log.read_text(encoding="utf-8")
