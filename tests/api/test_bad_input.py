@@ -335,7 +335,7 @@ CASES: dict[str, Case] = {
     "route: none": Case("GET", "/v2/studies", 404, "no_such_route"),
     "route: the root": Case("GET", "/", 404, "no_such_route"),
     "route: a slash too many": Case("GET", "/v1/studies/", 404, "no_such_route"),
-    "route: wrong method": Case("DELETE", "/v1/studies/{study}", 405, "method_not_allowed"),
+    "route: wrong method": Case("PUT", "/v1/studies/{study}", 405, "method_not_allowed"),
     "route: wrong method for an alias": Case("POST", "/v1/aliases/a", 405, "method_not_allowed"),
 }
 

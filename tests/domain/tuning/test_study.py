@@ -93,4 +93,9 @@ def test_spec_survives_json() -> None:
 def test_every_state_has_its_moves_and_the_open_ones_can_be_cancelled() -> None:
     assert set(STUDY_MOVES) == set(StudyState)
     assert {state for state, moves in STUDY_MOVES.items() if StudyState.CANCELLED in moves} == OPEN_STATES
-    assert {state for state, moves in STUDY_MOVES.items() if not moves} == set(StudyState) - OPEN_STATES
+    assert {state for state, moves in STUDY_MOVES.items() if not moves} == {StudyState.CANCELLED}
+
+
+def test_a_study_that_has_ended_can_only_run_again() -> None:
+    for state in (StudyState.COMPLETED, StudyState.FAILED):
+        assert STUDY_MOVES[state] == {StudyState.RUNNING}
