@@ -64,7 +64,8 @@ def change_study(
     before informs the search where the new space holds it; other points are left out rather than moved to its edge.
     """
     wanted = generation_wanted(if_match, of="study")
-    study = services.life.change(study_id, body.changes(), if_match=wanted)
+    with body.changes() as changes:
+        study = services.life.change(study_id, changes, if_match=wanted)
     response.headers["ETag"] = f'"{study.version}"'
     return StudySummaryView.of(study)
 

@@ -95,8 +95,8 @@ def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
     from app.api.schemas.datasets import DatasetBody
     from app.api.schemas.models import AssignmentBody, PromotionBody
     from app.api.schemas.plays import PlaysBody
-    from app.api.schemas.recommendations import RecommendationBody
     from app.api.schemas.policies import RetryBody, StoppingBody
+    from app.api.schemas.recommendations import RecommendationBody
     from app.api.schemas.studies import StudyBody
     from app.api.schemas.study_life import CloneBody, ExtensionBody, StudyChangesBody
 

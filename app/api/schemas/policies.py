@@ -2,7 +2,8 @@
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from app.api.schemas.base import Body
 from app.domain.tuning import retry, stopping
@@ -73,7 +74,13 @@ class StoppingBody(Body):
         )
 
 
-Attempts = Annotated[int, Field(ge=1, le=retry.MAX_ATTEMPTS)] | Literal[False]
+def _false(value: object) -> object:
+    if value is not False:
+        raise PydanticCustomError("no_attempts", "Input should be a number of attempts, or false for no second one")
+    return value
+
+
+Attempts = Annotated[int, Field(ge=1, le=retry.MAX_ATTEMPTS)] | Annotated[Literal[False], BeforeValidator(_false)]
 
 
 class AttemptsBody(Body):

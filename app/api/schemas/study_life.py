@@ -1,5 +1,7 @@
 """What an owner may change about a study, and what another run of it may differ in."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ConfigDict, Field
@@ -9,7 +11,6 @@ from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.policies import RetryBody, StoppingBody
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into
 from app.api.schemas.studies import within
-from app.domain.tuning.search_space import Parameter, Value
 from app.domain.tuning.study import MAX_BUDGET
 from app.services.study_life import Changes
 
@@ -58,13 +59,12 @@ class StudyChangesBody(Body):
     stopping: StoppingBody = Field(default_factory=absent)
     retry: RetryBody = Field(default_factory=absent)
 
-    def changes(self) -> Changes:
-        """The service's value. Raises: InvalidRequest."""
-        space: dict[str, Parameter | Value] = {}
-        if "search_space" in self.model_fields_set:
-            with pointing_into(self.search_space):
-                space = overrides(self.search_space)
-        return Changes(spec=_fields_of(self, but="search_space"), space=space)
+    @contextmanager
+    def changes(self) -> Iterator[Changes]:
+        """The service's value; what is refused inside is pointed to in the body. Raises: InvalidRequest."""
+        space = self.search_space if "search_space" in self.model_fields_set else {}
+        with pointing_into(space):
+            yield Changes(spec=_fields_of(self, but="search_space"), space=overrides(space))
 
 
 class CloneBody(Body):
