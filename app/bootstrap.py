@@ -27,6 +27,7 @@ from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
+from app.services.study_life import StudyLife
 from app.services.trials import TrialService
 from app.services.warm_starting import WarmStartService
 
@@ -42,6 +43,7 @@ class Container:
     live: LiveIndexes
     datasets: DatasetService
     studies: StudyService
+    life: StudyLife
     trials: TrialService
     own_trials: OwnTrialService
     asking: AskingService
@@ -68,6 +70,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     ids = UuidIds()
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
+    studies = StudyService(units, ids=ids, signals=signals)
     models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
     trials = TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease)
     live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
@@ -86,7 +89,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             sources=settings.sources,
             lease=lease,
         ),
-        studies=StudyService(units, ids=ids, signals=signals),
+        studies=studies,
+        life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         trials=trials,
         own_trials=OwnTrialService(units, ids=ids, signals=signals),
         asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),

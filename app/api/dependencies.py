@@ -21,6 +21,7 @@ from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
+from app.services.study_life import StudyLife
 from app.services.warm_starting import WarmStartService
 
 T = TypeVar("T")
@@ -37,6 +38,7 @@ class Services:
     own_trials: OwnTrialService
     asking: AskingService
     warm_starts: WarmStartService
+    life: StudyLife
     models: ModelService
     serving: ServingService
     status: Callable[[], ServingStatus]
@@ -130,6 +132,11 @@ LOCATION: dict[str, Any] = {
 }
 
 
+VERSION_TAG: dict[str, Any] = {
+    "headers": {"ETag": {"description": "The study's version.", "required": True, "schema": {"type": "string"}}}
+}
+
+
 # Preconditions
 
 
@@ -143,8 +150,18 @@ MatchHeader = Annotated[
 ]
 
 
-def generation_wanted(if_match: str | None) -> int | None:
-    """The generation that `If-Match` names; None for no condition. Raises: Refused."""
+StudyMatchHeader = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description='The version that the study must be at, such as `"3"`, or `*` for any; its `ETag` tells.',
+        max_length=64,
+    ),
+]
+
+
+def generation_wanted(if_match: str | None, *, of: str = "alias") -> int | None:
+    """The generation or version that `If-Match` names; None for no condition. Raises: Refused."""
     if if_match is None or if_match.strip() == "*":
         return None
     found = ENTITY_TAG.fullmatch(if_match.strip())
@@ -152,7 +169,7 @@ def generation_wanted(if_match: str | None) -> int | None:
         raise Refused(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             code="invalid_request",
-            detail='If-Match must be one ETag of the alias, such as "3", or *.',
+            detail=f'If-Match must be one ETag of the {of}, such as "3", or *.',
             pointer="If-Match",
         )
     return int(found[1])

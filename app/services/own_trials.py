@@ -58,6 +58,8 @@ class OwnTrialService:
         study = unit.studies.lock(study_id)
         if study.state not in OPEN_STATES:
             raise Conflict(f"Study {study_id!r} is {study.state.value} and takes no further trial.")
+        if study.stopped is not None:
+            raise Conflict(f"Study {study_id!r} takes no further trial, for it was stopped: {study.stopped.reason}")
         points = [
             own_point(study.spec.space, each.parameters, pointer=f"/trials/{place}/parameters")
             for place, each in enumerate(own)
@@ -86,6 +88,7 @@ class OwnTrialService:
             parameters=parameters,
             state=TrialState.WAITING,
             created_at=now,
+            revision=study.revision,
             origin=Origin.ENQUEUED,
         )
 
@@ -106,6 +109,7 @@ class OwnTrialService:
             parameters=parameters,
             state=TrialState.COMPLETED,
             created_at=now,
+            revision=study.revision,
             progress=ATTACHED,
             outcome=TrialOutcome(
                 validation=own.report.measurement(k=objective.k, hr_weight=objective.hr_weight),

@@ -15,6 +15,8 @@ from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.ports import ArtifactStore, Ids, Signals, Suggester
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.training import TrainingParameters
+from app.domain.tuning.retry import kind_of
+from app.domain.tuning.revisions import within
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import (
@@ -28,7 +30,7 @@ from app.domain.tuning.trial import (
     is_asked_for,
 )
 from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
-from app.services.studies import ended, moved, settled
+from app.services.studies import ended, moved, settled, stopped_if_due
 from app.services.warm_starting import outside_of
 
 KIND = "trials"
@@ -109,37 +111,48 @@ class TrialService:
             trial = _held_or_waiting(unit, study, holder)
             if trial is None:
                 return None
-            work = self._start(unit, study, trial, holder=holder)
+            work = self._begun(unit, study, trial, holder=holder)
             unit.commit()
-        return work
+        return work or self._claim_waiting(study_id, holder)
 
     def _claim_new(self, study_id: str, holder: Holder) -> TrialWork | None:
         while True:
             with self._units.reading() as unit:
-                spec = unit.studies.get(study_id).spec
+                read = unit.studies.get(study_id)
+                spec = read.spec
                 number = _n_search(unit, study_id)
-                if number >= spec.budget or holder.is_client != is_asked_for(TrialRole.SEARCH, spec.trainer):
+                if number >= spec.budget or read.stopped is not None:
+                    return None
+                if holder.is_client != is_asked_for(TrialRole.SEARCH, spec.trainer):
                     return None
                 earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
                 outside = outside_of(unit, study_id)
-            parameters = self._suggester_for(spec).suggest([*outside, *observations(earlier)], number=number)
+            seen = within(spec.space, [*outside, *observations(earlier)])
+            suggester = self._suggester_for(spec)
+            parameters = suggester.suggest(seen, number=number)
+            expected: float | None = None
+            if spec.stopping.min_expected_improvement is not None:
+                expected = suggester.expected_improvement(seen, parameters, number=number)
             with self._units() as unit:
                 study = unit.studies.lock(study_id)
                 if not _has_room(unit, study, holder):
                     return None
                 trial = _held_or_waiting(unit, study, holder)
-                if trial is None and _n_search(unit, study_id) != number:
-                    continue  # another was quicker: look again, its trial is pending now
-                if trial is None:
-                    trial = self._new_trial(unit, study_id, number=number, parameters=parameters)
-                work = self._start(unit, study, trial, holder=holder)
+                work: TrialWork | None = None
+                if trial is not None:
+                    work = self._begun(unit, study, trial, holder=holder)
+                elif _n_search(unit, study_id) != number or study.version != read.version:
+                    continue  # another or the owner was quicker: look again, its trial is pending now
+                elif not _has_stopped(unit, study, ids=self._ids, expected_improvement=expected):
+                    trial = self._new_trial(unit, study, number=number, parameters=parameters)
+                    work = self._start(unit, study, trial, holder=holder)
                 unit.commit()
-            return work
+            return work or self._claim_waiting(study_id, holder)
 
-    def _new_trial(self, unit: UnitOfWork, study_id: str, *, number: int, parameters: TrainingParameters) -> Trial:
+    def _new_trial(self, unit: UnitOfWork, study: Study, *, number: int, parameters: TrainingParameters) -> Trial:
         trial = Trial(
             id=self._ids.new("trl"),
-            study_id=study_id,
+            study_id=study.id,
             role=TrialRole.SEARCH,
             number=number,
             name=f"trial-{number}",
@@ -147,18 +160,27 @@ class TrialService:
             parameters=parameters,
             state=TrialState.WAITING,
             created_at=unit.now(),
+            revision=study.revision,
         )
         unit.trials.add(trial)
         return trial
 
+    def _begun(self, unit: UnitOfWork, study: Study, trial: Trial, *, holder: Holder) -> TrialWork | None:
+        """A trial that waited, started; None when a rule stops the study before a trial that was never begun."""
+        is_new = trial.role is TrialRole.SEARCH and trial.attempt == 0 and study.stopped is None
+        if is_new and _has_stopped(unit, study, ids=self._ids):
+            return None
+        return self._start(unit, study, trial, holder=holder)
+
     def _start(self, unit: UnitOfWork, study: Study, trial: Trial, *, holder: Holder) -> TrialWork:
         now = unit.now()
         if study.state is StudyState.QUEUED:
-            unit.studies.save(replace(moved(study, StudyState.RUNNING), started_at=now))
+            unit.studies.save(replace(moved(study, StudyState.RUNNING, now=now), started_at=now))
         running = replace(
             claimed(trial, worker_id=holder.name, now=now, lease=holder.lease),
             state=TrialState.RUNNING,
             started_at=now,
+            not_before=None,
             lease_token_sha256=holder.token_sha256,
         )
         unit.trials.save(running)
@@ -195,8 +217,8 @@ class TrialService:
         try:
             trial, beaten = self._complete(claim, outcome, has_vectors=publishes)
         except LostLease:
-            stored = self._trial(claim.id)
-            if stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
+            stored = self._find(claim.id)
+            if stored is not None and stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
                 return stored  # this very report was committed, but its acknowledgement was lost
             self._store.remove(KIND, name)
             raise
@@ -205,13 +227,13 @@ class TrialService:
         self._signals.wake()
         return trial
 
-    def _trial(self, trial_id: str) -> Trial:
+    def _find(self, trial_id: str) -> Trial | None:
         with self._units.reading() as unit:
-            return unit.trials.get(trial_id)
+            return next(iter(unit.trials.having([trial_id])), None)
 
     def _may_be_best(self, claim: Claim, outcome: TrialOutcome) -> bool:
         with self._units.reading() as unit:
-            trial = unit.trials.get(claim.id)
+            trial = _claimed_trial(unit, claim)
             study = unit.studies.get(trial.study_id)
             best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
         return _is_better(replace(trial, outcome=outcome), best)
@@ -219,7 +241,7 @@ class TrialService:
     def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, list[str]]:
         with self._units() as unit:
             # The study first, then the trial: everybody locks in this order.
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
             now = unit.now()
             trial = ended(
                 unit.trials.held(claim),
@@ -248,7 +270,7 @@ class TrialService:
     def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Trial:
         """The attempt failed. A final failure is the point's own: it is infeasible. Raises: LostLease."""
         with self._units() as unit:
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
             trial = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
             unit.commit()
         self._signals.wake()
@@ -265,7 +287,7 @@ class TrialService:
     def release(self, claim: Claim) -> None:
         """The worker stops and hands the trial back: the attempt does not count. Raises: LostLease."""
         with self._units() as unit:
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
             held = unit.trials.held(claim)
             if study.state in OPEN_STATES:
                 unit.trials.save(replace(_waiting(held), attempt=held.attempt - 1))
@@ -294,14 +316,19 @@ class TrialService:
 
     def _ended_attempt(self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool) -> Trial:
         now = unit.now()
+        kind, retry = kind_of(failure), study.spec.retry
+        failures = held.failures if kind is None or is_final else held.failures.with_one(kind)
         if study.state not in OPEN_STATES:
             trial = ended(held, TrialState.CANCELLED, now=now)
         elif is_final:
             trial = ended(held, TrialState.INFEASIBLE, now=now, failure=failure)
-        elif counted(held.attempt, failure) >= study.spec.max_attempts:
-            trial = ended(held, TrialState.FAILED, now=now, failure=failure)
-        else:
+        elif kind is None:
             trial = replace(_waiting(held), attempt=counted(held.attempt, failure), failure=failure)
+        elif retry.allows(failures, kind, max_attempts=study.spec.max_attempts):
+            not_before = now + timedelta(seconds=retry.wait_s(failures.total))
+            trial = replace(_waiting(held), failure=failure, failures=failures, not_before=not_before)
+        else:
+            trial = ended(held, TrialState.FAILED, now=now, failure=failure, failures=failures)
         unit.trials.save(trial)
         if trial.state in ENDED_STATES:
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
@@ -312,12 +339,32 @@ def _n_search(unit: UnitOfWork, study_id: str) -> int:
     return sum(n for (role, _), n in unit.trials.counts(study_id).items() if role is TrialRole.SEARCH)
 
 
+def _has_stopped(unit: UnitOfWork, study: Study, *, ids: Ids, expected_improvement: float | None = None) -> bool:
+    """Whether one of the locked study's rules lets no further trial begin. It is stored then; the caller commits."""
+    now = unit.now()
+    stopped = stopped_if_due(unit, study, now=now, expected_improvement=expected_improvement)
+    if stopped.stopped is None:
+        return False
+    unit.studies.save(settled(unit, stopped, now=now, ids=ids))
+    return True
+
+
+def _claimed_trial(unit: UnitOfWork, claim: Claim) -> Trial:
+    """The trial that a worker reports on. Raises: LostLease when it was deleted with its study."""
+    for trial in unit.trials.having([claim.id]):
+        return trial
+    raise LostLease(f"Trial {claim.id!r} was deleted.")
+
+
 def _held_or_waiting(unit: UnitOfWork, study: Study, holder: Holder) -> Trial | None:
-    """What the holder may begin at once: what it holds already, if it is a client, or what waits for one like it."""
+    """What the holder may begin at once: what it holds already, if it is a client, or what waits for one like it.
+
+    A client is given a trial that failed however short ago: it asks when it is ready, and may not ask again.
+    """
     if holder.is_client:
         held = unit.trials.held_by(study.id, holder.name)
         return unit.trials.next_waiting(study.id, role=TrialRole.SEARCH) if held is None else held
-    trial = unit.trials.next_waiting(study.id)
+    trial = unit.trials.next_waiting(study.id, by=unit.now())
     return None if trial is None or is_asked_for(trial.role, study.spec.trainer) else trial
 
 

@@ -1,17 +1,20 @@
 """Warm starts: a new study takes over what earlier ones found, once, when it is made."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.ports import Ids
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.training import TrainingParameters
 from app.domain.tuning.outside import outside_observations
-from app.domain.tuning.own_points import holds
+from app.domain.tuning.revisions import holds
 from app.domain.tuning.study import OPEN_STATES, Study
 from app.domain.tuning.suggester import Observation
 from app.domain.tuning.trial import Method, Origin, Trial, TrialRole, TrialState
-from app.domain.tuning.warm_start import Inherited, measured, seeds
+from app.domain.tuning.warm_start import Inherited, changed, measured, seeds, translated
 from app.services.paging import Page, page_of
+
+EVERY = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +40,27 @@ def inherit(unit: UnitOfWork, study: Study, *, ids: Ids) -> None:
     for number, source in enumerate(sources):
         _check_is_alike(unit, study, source.study, number=number)
     _take_over(unit, study, sources)
+
+
+def inherit_as(unit: UnitOfWork, study: Study, original: Study, *, ids: Ids) -> None:
+    """Give the study, just added as a clone, what the original took over, though its sources may be gone.
+
+    Points are translated into the clone's space anew. The caller commits. Raises: InvalidRequest when the clone is on
+    other data and measurements were taken over.
+    """
+    taken_over = unit.inherited.page(original.id, limit=EVERY, after=None)
+    values = [replace(found, study_id=study.id) for found in taken_over if found.number < 0]
+    if values and _fingerprint(unit, study) != _fingerprint(unit, original):
+        message = f"Study {original.id!r} took measurements over, which mean something on its own data alone."
+        raise InvalidRequest(message, pointer="/dataset_id")
+    unit.inherited.add(values)
+    points: dict[TrainingParameters, Inherited] = {}
+    for found in taken_over:
+        if found.number >= 0:
+            points.setdefault(translated(study.spec.space, found.parameters), found)
+    for number, (parameters, found) in enumerate(list(points.items())[: study.spec.n_initial]):
+        again = replace(found, study_id=study.id, number=number, changed=changed(found.parameters, parameters))
+        _add_point(unit, study, again, parameters, ids=ids)
 
 
 def outside_of(unit: UnitOfWork, study_id: str) -> list[Observation]:
@@ -77,11 +101,10 @@ def _source(unit: UnitOfWork, study_id: str, *, number: int) -> _Told:
 
 
 def _check_is_alike(unit: UnitOfWork, study: Study, source: Study, *, number: int) -> None:
-    ours, theirs = (unit.datasets.get(one.spec.dataset_id).fingerprint for one in (study, source))
     differs = [
         name
         for name, is_same in (
-            ("dataset", ours == theirs),
+            ("dataset", _fingerprint(unit, study) == _fingerprint(unit, source)),
             ("objective", study.spec.objective == source.spec.objective),
             ("trainer", study.spec.trainer is source.spec.trainer),
         )
@@ -92,6 +115,10 @@ def _check_is_alike(unit: UnitOfWork, study: Study, source: Study, *, number: in
             f"Study {source.id!r} has another {' and another '.join(differs)}: its measurements mean something else."
         )
         raise InvalidRequest(f"{message} Use transfer.", pointer=f"/warm_start/study_ids/{number}")
+
+
+def _fingerprint(unit: UnitOfWork, study: Study) -> str | None:
+    return unit.datasets.get(study.spec.dataset_id).fingerprint
 
 
 def _take_over(unit: UnitOfWork, study: Study, sources: list[_Told]) -> None:
@@ -112,32 +139,34 @@ def _take_over(unit: UnitOfWork, study: Study, sources: list[_Told]) -> None:
 
 def _seed(unit: UnitOfWork, study: Study, sources: list[_Told], *, ids: Ids) -> None:
     """The first trials of the study try the sources' best points."""
-    found = seeds(study.spec.space, [source.trials for source in sources], limit=study.spec.n_initial)
     by_id = {source.study.id: source.study for source in sources}
+    found = seeds(study.spec.space, [source.trials for source in sources], limit=study.spec.n_initial)
     for number, seed in enumerate(found):
-        unit.trials.add(
-            Trial(
-                id=ids.new("trl"),
-                study_id=study.id,
-                role=TrialRole.SEARCH,
-                number=number,
-                name=f"trial-{number}",
-                method=Method.WORD2VEC,
-                parameters=seed.parameters,
-                state=TrialState.WAITING,
-                created_at=study.created_at,
-                origin=Origin.WARM_START,
-            )
+        inherited = _inherited(study, by_id[seed.trial.study_id], seed.trial, number=number)
+        _add_point(unit, study, replace(inherited, changed=seed.changed), seed.parameters, ids=ids)
+
+
+def _add_point(
+    unit: UnitOfWork, study: Study, inherited: Inherited, parameters: TrainingParameters, *, ids: Ids
+) -> None:
+    unit.inherited.add([inherited])
+    unit.trials.add(
+        Trial(
+            id=ids.new("trl"),
+            study_id=study.id,
+            role=TrialRole.SEARCH,
+            number=inherited.number,
+            name=f"trial-{inherited.number}",
+            method=Method.WORD2VEC,
+            parameters=parameters,
+            state=TrialState.WAITING,
+            created_at=study.created_at,
+            origin=Origin.WARM_START,
         )
-    unit.inherited.add(
-        [
-            _inherited(study, by_id[seed.trial.study_id], seed.trial, number=number, changed=seed.changed)
-            for number, seed in enumerate(found)
-        ]
     )
 
 
-def _inherited(study: Study, source: Study, trial: Trial, *, number: int, changed: tuple[str, ...] = ()) -> Inherited:
+def _inherited(study: Study, source: Study, trial: Trial, *, number: int) -> Inherited:
     if trial.parameters is None:
         msg = f"Trial {trial.id} has no hyperparameters to give."
         raise ValueError(msg)
@@ -150,5 +179,4 @@ def _inherited(study: Study, source: Study, trial: Trial, *, number: int, change
         source_number=trial.number,
         parameters=trial.parameters,
         value=trial.objective,
-        changed=changed,
     )

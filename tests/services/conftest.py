@@ -18,6 +18,8 @@ from app.domain.datasets import Dataset
 from app.domain.ports import Suggester
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.retry import RetryPolicy
+from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudySpec
 from app.domain.tuning.suggester import Observation
 from app.domain.tuning.warm_start import WarmStart
@@ -26,6 +28,7 @@ from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.studies import StudyService
+from app.services.study_life import StudyLife
 from app.services.trials import TrialService
 from app.services.warm_starting import WarmStartService
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
@@ -46,6 +49,12 @@ class Listening:
         self.told.append(list(observations))
         return self.suggester.suggest(observations, number=number)
 
+    def expected_improvement(
+        self, observations: Sequence[Observation], suggested: TrainingParameters, *, number: int
+    ) -> float | None:
+        """What the suggester expects."""
+        return self.suggester.expected_improvement(observations, suggested, number=number)
+
 
 @dataclass
 class House:
@@ -59,6 +68,7 @@ class House:
     studies: StudyService
     trials: TrialService
     models: ModelService
+    life: StudyLife
     own_trials: OwnTrialService
     asking: AskingService
     warm_starts: WarmStartService
@@ -81,10 +91,9 @@ class House:
         assert work is not None
         return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
 
-    def study(self, *, dataset_id: str | None = None, **changes: int | bool | Trainer | WarmStart) -> Study:
-        """A queued study, on a dataset of its own unless one is named."""
-        named = self.ready_dataset().id if dataset_id is None else dataset_id
-        spec: StudySpec = study_spec(named, **changes)  # type: ignore[arg-type]
+    def study(self, **changes: int | bool | Trainer | Stopping | RetryPolicy | WarmStart) -> Study:
+        """A queued study on a dataset of its own."""
+        spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
         study = self.studies.create(spec)
         assert isinstance(study, Study)
         return study
@@ -109,6 +118,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         suggester_for=lambda spec: Listening(RandomSearch(spec.space, spec.seed), observed),
         lease=LEASE,
     )
+    studies = StudyService(units, ids=ids, signals=signals)
     yield House(
         clock=clock,
         root=tmp_path / "store",
@@ -123,9 +133,10 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
         ),
-        studies=StudyService(units, ids=ids, signals=signals),
+        studies=studies,
         trials=trials,
         models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+        life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         own_trials=OwnTrialService(units, ids=ids, signals=signals),
         asking=AskingService(units, trials=trials, new_token=lambda: f"token-number-{next(tokens)}", lease=ASK_LEASE),
         warm_starts=WarmStartService(units),

@@ -9,6 +9,8 @@ from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.models import Fit, Model
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.reporting import Report, Reported
+from app.domain.tuning.retry import RetryPolicy
+from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudyState
 from app.domain.tuning.trial import TrialRole, TrialState
 from app.services.asking import AskedTrial, ReportedEpoch
@@ -19,8 +21,8 @@ from tests.values import outcome
 AFTER = ASK_LEASE.total_seconds() + 1
 
 
-def external(house: House, **changes: int | bool) -> Study:
-    return house.study(dataset_id=None, trainer=Trainer.EXTERNAL, **changes)
+def external(house: House, **changes: int | bool | Stopping | RetryPolicy) -> Study:
+    return house.study(trainer=Trainer.EXTERNAL, **changes)
 
 
 def report(objective: float) -> Report:
@@ -305,3 +307,47 @@ def test_the_remaining_time_counts_the_clients_that_run(house: House) -> None:
     for client in "ab":
         house.asking.ask(study.id, client_id=client)
     assert house.studies.get(study.id).eta_s == pytest.approx(20.0)
+
+
+def test_a_failed_trial_waits_for_no_back_off_before_a_client_that_asks(house: House) -> None:
+    study = external(house, n_initial=1, n_iterations=0, retry=RetryPolicy(backoff_s=60.0))
+    first = house.asking.ask(study.id, client_id="a")
+    house.asking.fail(first.trial.id, first.token, reason="no memory", is_final=False)
+    assert house.asking.ask(study.id, client_id="a").trial.attempt == 2
+
+
+def test_a_stopping_rule_ends_an_external_study_too(house: House) -> None:
+    study = external(house, n_initial=5, stopping=Stopping(target=0.3))
+    complete(house, house.asking.ask(study.id, client_id="a"), 0.3)
+    assert house.studies.get(study.id).study.state is StudyState.COMPLETED
+    with pytest.raises(Conflict, match="completed"):
+        house.asking.ask(study.id, client_id="a")
+
+
+def test_a_rule_that_stops_the_study_when_a_client_asks_leaves_it_nothing(house: House) -> None:
+    study = external(house, n_initial=5, stopping=Stopping(max_run_s=100))
+    asked = house.asking.ask(study.id, client_id="a")
+    house.clock.advance(99)
+    house.asking.heartbeat(asked.trial.id, asked.token)
+    house.clock.advance(2)
+    with pytest.raises(BudgetSpent):
+        house.asking.ask(study.id, client_id="b")
+    complete(house, asked, 0.1)
+    assert house.studies.get(study.id).study.state is StudyState.COMPLETED
+
+
+def test_an_external_study_that_was_extended_gives_out_trials_again(house: House) -> None:
+    study = completed(house)
+    house.life.extend(study.id, n_iterations=1)
+    complete(house, house.asking.ask(study.id, client_id="a"), 0.2)
+    view = house.studies.get(study.id)
+    assert (view.study.state, view.n_ended, view.n_trials) == (StudyState.COMPLETED, 3, 3)
+
+
+def test_reports_on_a_deleted_trial_find_nothing(house: House) -> None:
+    study = external(house)
+    asked = house.asking.ask(study.id, client_id="a")
+    house.studies.cancel(study.id)
+    house.life.delete(study.id)
+    with pytest.raises(NotFound):
+        complete(house, asked, 0.1)

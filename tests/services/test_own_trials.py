@@ -4,11 +4,13 @@ import pytest
 
 from app.domain.errors import BudgetSpent, Conflict, InvalidRequest, NotFound
 from app.domain.tuning.reporting import Report, Reported
-from app.domain.tuning.search_space import Value
+from app.domain.tuning.search_space import IntParameter, Value
+from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudyState
 from app.domain.tuning.trial import Origin, Trial, TrialRole, TrialState
 from app.services.idempotency import Idempotency, Replay
 from app.services.own_trials import OwnTrial
+from app.services.study_life import Changes
 from tests.services.conftest import House
 from tests.values import outcome
 
@@ -157,3 +159,22 @@ def test_the_same_key_adds_points_once(house: House) -> None:
     assert isinstance(first, list)
     assert again == Replay({"ids": [first[0].id]})
     assert len(house.studies.trials(study.id, limit=9).rows) == 1
+
+
+def test_a_study_that_a_rule_has_stopped_takes_no_further_point(house: House) -> None:
+    study = house.study(n_initial=5, parallelism=2, stopping=Stopping(target=0.05))
+    house.trials.claim("slow")
+    windows_tried(house, 1)
+    assert house.studies.get(study.id).study.stopped is not None
+    for given in (own(7), own(7, 0.2)):
+        with pytest.raises(Conflict, match="was stopped"):
+            added(house, study, given)
+
+
+def test_a_point_must_lie_in_the_present_space_and_remembers_its_revision(house: House) -> None:
+    study = house.study(n_initial=4)
+    house.life.change(study.id, Changes(space={"window": IntParameter(name="window", low=1, high=5)}))
+    with pytest.raises(InvalidRequest, match="between 1 and 5"):
+        added(house, study, own(7))
+    enqueued, attached = added(house, study, own(5), own(4, 0.2))
+    assert (enqueued.revision, attached.revision) == (1, 1)

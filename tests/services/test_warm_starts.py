@@ -3,15 +3,15 @@
 from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
 
-from app.adapters.sql import tables
 from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.training import Trainer, TrainingParameters
+from app.domain.tuning.search_space import IntParameter
 from app.domain.tuning.study import Objective, Study
 from app.domain.tuning.trial import Origin, TrialRole, TrialState
 from app.domain.tuning.warm_start import Mode, WarmStart
+from app.services.study_life import Changes
 from tests.services.conftest import House
 from tests.values import outcome, study_spec
 
@@ -87,11 +87,7 @@ def test_what_was_taken_over_is_paged(house: House) -> None:
 def test_what_was_taken_over_outlives_its_source(house: House) -> None:
     source = finished(house, 0.1)
     study = house.study(warm_start=from_studies("identical_data", source))
-    with house.units() as unit:
-        connection = unit._connection
-        connection.execute(sa.delete(tables.trials).where(tables.trials.c.study_id == source.id))
-        connection.execute(sa.delete(tables.studies).where(tables.studies.c.id == source.id))
-        unit.commit()
+    house.life.delete(source.id)
     house.trials.claim("worker")
     assert [seen.value for seen in house.observed[-1]] == [0.1]
     assert len(house.warm_starts.inherited(study.id, limit=9).rows) == 1
@@ -99,10 +95,8 @@ def test_what_was_taken_over_outlives_its_source(house: House) -> None:
 
 def test_what_was_taken_over_goes_with_the_study_that_has_it(house: House) -> None:
     study = house.study(warm_start=from_studies("identical_data", finished(house, 0.1)))
-    with house.units() as unit:
-        connection = unit._connection
-        connection.execute(sa.delete(tables.studies).where(tables.studies.c.id == study.id))
-        unit.commit()
+    house.studies.cancel(study.id)
+    house.life.delete(study.id)
     with house.units.reading() as unit:
         assert unit.inherited.observations(study.id) == []
 
@@ -204,3 +198,55 @@ def test_transfer_takes_points_of_another_space_and_says_what_it_changed(house: 
     (row,) = house.warm_starts.inherited(study.id, limit=9).rows
     assert set(row.changed) >= {"epochs"}
     assert row.parameters == before
+
+
+def cloned(house: House, study: Study, **overrides: int | str) -> Study:
+    clone = house.life.clone(study.id, overrides=overrides)
+    assert isinstance(clone, Study)
+    return clone
+
+
+def test_a_clone_takes_over_what_its_original_did_though_the_source_is_gone(house: House) -> None:
+    source = finished(house, 0.1, None)
+    study = house.study(warm_start=from_studies("identical_data", source))
+    house.life.delete(source.id)
+    clone = cloned(house, study, seed=1)
+    ours, theirs = (house.warm_starts.inherited(each.id, limit=9).rows for each in (study, clone))
+    assert [replace(row, study_id=clone.id) for row in ours] == theirs
+    assert [row.value for row in theirs] == [0.1, None]
+
+
+def test_a_clone_on_other_data_takes_no_measurement_over(house: House) -> None:
+    study = house.study(warm_start=from_studies("identical_data", finished(house, 0.1)))
+    other = house.ready_dataset()
+    cloned(house, study, dataset_id=other.id)  # the same plays, prepared once more
+    with house.units() as unit:
+        unit.datasets.save(replace(unit.datasets.lock(other.id), fingerprint="0" * 64))
+        unit.commit()
+    with pytest.raises(InvalidRequest) as refused:
+        cloned(house, study, dataset_id=other.id)
+    assert refused.value.pointer == "/dataset_id"
+
+
+def test_a_clone_tries_the_points_of_a_transfer_in_its_own_space(house: House) -> None:
+    source = finished(house, 0.1, 0.3, 0.2)
+    study = house.study(n_initial=3, warm_start=from_studies("transfer", source))
+    house.life.delete(source.id)
+    house.life.change(study.id, Changes(space={"window": IntParameter(name="window", low=39, high=40)}))
+    clone = cloned(house, study, n_initial=2)
+    tried = points(house, clone)
+    assert [parameters.window if parameters else 0 for parameters in tried] == [39, 39]
+    assert [row.source_number for row in house.warm_starts.inherited(clone.id, limit=9).rows] == [1, 2]
+    assert all(row.changed == ("window",) for row in house.warm_starts.inherited(clone.id, limit=9).rows)
+
+
+def test_measurements_that_a_changed_space_does_not_hold_inform_no_more(house: House) -> None:
+    source = finished(house, 0.1, 0.3)
+    study = house.study(warm_start=from_studies("identical_data", source))
+    first, second = points(house, source)
+    assert first is not None
+    assert second is not None
+    assert first.window != second.window
+    house.life.change(study.id, Changes(space={"window": first.window}))
+    house.trials.claim("worker")
+    assert [seen.value for seen in house.observed[-1]] == [0.1]

@@ -5,7 +5,7 @@ and learn a value for what was never trained. (Optuna warns of such a point and 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from app.domain.embedding import Scoring
 from app.domain.errors import InvalidRequest
@@ -29,11 +29,6 @@ def own_point(space: SearchSpace, given: Mapping[str, Value], *, pointer: str) -
     return built({**space.fixed, **given})
 
 
-def holds(space: SearchSpace, parameters: TrainingParameters) -> bool:
-    """Whether the point is one of the space: each tuned value is allowed, each fixed one is that of the space."""
-    return all(_fault(space, name, value) is None for name, value in asdict(parameters).items())
-
-
 def built(values: Mapping[str, Value]) -> TrainingParameters:
     """The hyperparameters with these values, gensim's defaults for the others. Raises: InvalidRequest."""
     changes = {
@@ -44,13 +39,12 @@ def built(values: Mapping[str, Value]) -> TrainingParameters:
 
 
 def _fault(space: SearchSpace, name: str, value: Value) -> str | None:
-    """Why a point of the space cannot have the value; None when it can. What the space never names is free."""
+    """Why a point of the space cannot have the value; None when it can. What it does not name has gensim's default."""
     for parameter in space.parameters:
         if parameter.name == name:
             return _outside(parameter, value)
-    if name in space.fixed and value != space.fixed[name]:
-        return f"{name} is fixed to {space.fixed[name]} in this study and cannot be {value}."
-    return None
+    fixed = space.fixed.get(name, getattr(TrainingParameters(), name))
+    return None if value == fixed else f"{name} is fixed to {fixed} in this study and cannot be {value}."
 
 
 def _outside(parameter: Parameter, value: Value) -> str | None:

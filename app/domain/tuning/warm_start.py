@@ -7,7 +7,7 @@ Source: the two modes of Amazon SageMaker's warm start, which starts from up to 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from app.domain.errors import InvalidRequest
@@ -117,19 +117,21 @@ def seeds(space: SearchSpace, sources: Sequence[Sequence[Trial]], *, limit: int)
 def _seed(space: SearchSpace, trial: Trial) -> Seed:
     source = trial.parameters or TrainingParameters()
     parameters = translated(space, source)
-    before, after = asdict(source), asdict(parameters)
-    return Seed(trial, parameters, tuple(name for name in before if before[name] != after[name]))
+    return Seed(trial, parameters, changed(source, parameters))
+
+
+def changed(before: TrainingParameters, after: TrainingParameters) -> tuple[str, ...]:
+    """The names of the hyperparameters that differ."""
+    return tuple(field.name for field in fields(before) if getattr(before, field.name) != getattr(after, field.name))
 
 
 def translated(space: SearchSpace, parameters: TrainingParameters) -> TrainingParameters:
-    """The nearest point of the space: values clipped to bounds, fixed ones as the space has them.
+    """The nearest point of the space: values clipped to bounds, those that it fixes or does not name as it has them.
 
     A value that is no choice becomes gensim's default or, where that is none either, the first choice.
     """
-    values: dict[str, Value] = {**asdict(parameters), **space.fixed}
-    for parameter in space.parameters:
-        values[parameter.name] = _nearest(parameter, values[parameter.name])
-    return built(values)
+    values = {each.name: _nearest(each, getattr(parameters, each.name)) for each in space.parameters}
+    return built({**space.fixed, **values})
 
 
 def _nearest(parameter: Parameter, value: Value) -> Value:

@@ -7,7 +7,7 @@ from app.domain.embedding import Scoring
 from app.domain.errors import InvalidRequest
 from app.domain.training import TrainingParameters
 from app.domain.tuning.outside import outside_observations
-from app.domain.tuning.own_points import holds
+from app.domain.tuning.revisions import holds
 from app.domain.tuning.search_space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace
 from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
 from app.domain.tuning.warm_start import Inherited, WarmStart, measured, seeds, translated
@@ -83,7 +83,7 @@ def test_a_point_of_the_space_is_taken_as_it_is() -> None:
         ({"alpha": 0.001}, {"alpha": 0.01}),
         ({"epochs": 3}, {"epochs": 7}),
         ({"scoring": Scoring.INPUT}, {"scoring": Scoring.OUTPUT}),
-        ({"vector_size": 17}, {"vector_size": 17}),
+        ({"vector_size": 17}, {"vector_size": 100}),
     ],
 )
 def test_a_point_outside_is_moved_to_the_nearest_inside(before: dict[str, Any], after: dict[str, Any]) -> None:

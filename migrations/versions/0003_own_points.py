@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0002_own_points"
-down_revision = "0001"
+revision = "0003_own_points"
+down_revision = "0002_study_life"
 branch_labels = None
 depends_on = None
 
