@@ -10,6 +10,8 @@ from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.ports import Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.constraints import Constraint, Standing, bound_of, standing
+from app.domain.tuning.pruning import Savings, savings
 from app.domain.tuning.study import STUDY_MOVES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import (
     ENDED_STATES,
@@ -21,8 +23,27 @@ from app.domain.tuning.trial import (
     TrialState,
     baselines,
 )
+from app.services.contest import beyond_reach, without_feasible
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.paging import Page, page_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstraintView:
+    """A constraint over a whole study: its bound once known, and how many completed trials keep it, of how many."""
+
+    constraint: Constraint
+    bound: float | None
+    n_kept: int
+    n_known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFacts:
+    """A trial, and how it stands to each constraint of its study."""
+
+    trial: Trial
+    standings: list[Standing]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +59,8 @@ class StudyView:
     confirmation: Trial | None
     eta_s: float | None
     running: list[Trial]
+    savings: Savings
+    constraints: list[ConstraintView]
 
     @property
     def fraction(self) -> float:
@@ -121,6 +144,16 @@ class StudyService:
         with self._units.reading() as unit:
             return unit.trials.get(trial_id)
 
+    def trial_facts(self, trial_id: str) -> TrialFacts:
+        """A trial beside the constraints of its study. Raises: NotFound."""
+        with self._units.reading() as unit:
+            trial = unit.trials.get(trial_id)
+            is_search = trial.role is TrialRole.SEARCH
+            constraints = unit.studies.get(trial.study_id).spec.constraints if is_search else ()
+            others = unit.trials.of_study(trial.study_id, role=TrialRole.BASELINE) if constraints else []
+        known = {other.name: other for other in others}
+        return TrialFacts(trial=trial, standings=[standing(constraint, trial, known) for constraint in constraints])
+
     def pause(self, study_id: str) -> Study:
         """Begin no further trial; those under way go on. Raises: NotFound, Conflict."""
         return self._move(study_id, StudyState.PAUSED)
@@ -147,8 +180,7 @@ class StudyService:
             study = moved(unit.studies.lock(study_id), state)
             if state is StudyState.CANCELLED:
                 study = replace(study, finished_at=unit.now())
-                while (trial := unit.trials.next_waiting(study_id)) is not None:
-                    unit.trials.save(ended(trial, TrialState.CANCELLED, now=unit.now()))
+                cancel_waiting(unit, study_id, now=unit.now())
             unit.studies.save(study)
             unit.commit()
         self._signals.wake()
@@ -174,6 +206,12 @@ def ended(trial: Trial, state: TrialState, *, now: datetime, **changes: Any) -> 
     return replace(trial, state=state, lease=None, finished_at=now, **changes)
 
 
+def cancel_waiting(unit: UnitOfWork, study_id: str, *, now: datetime) -> None:
+    """Cancel all trials of the locked study that wait for a worker."""
+    while (trial := unit.trials.next_waiting(study_id)) is not None:
+        unit.trials.save(ended(trial, TrialState.CANCELLED, now=now))
+
+
 def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study:
     """The locked study after one of its trials has ended: confirmed, completed or failed when its time has come.
 
@@ -181,6 +219,10 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
     """
     if study.state is not StudyState.RUNNING:
         return study
+    hopeless = beyond_reach(unit, study)
+    if hopeless is not None:
+        cancel_waiting(unit, study.id, now=now)
+        return replace(moved(study, StudyState.FAILED), finished_at=now, failure=hopeless)
     counts = unit.trials.counts(study.id)
     n_search = sum(n for (role, _), n in counts.items() if role is TrialRole.SEARCH)
     n_open = sum(n for (_, state), n in counts.items() if state not in ENDED_STATES)
@@ -188,9 +230,8 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
         return study
     if study.best_trial_id is None:
         reason = "No trial could be trained and measured: " + _reasons(counts)
-        return replace(
-            moved(study, StudyState.FAILED), finished_at=now, failure=Failure(code="no_usable_trial", reason=reason)
-        )
+        failure = without_feasible(unit, study) or Failure(code="no_usable_trial", reason=reason)
+        return replace(moved(study, StudyState.FAILED), finished_at=now, failure=failure)
     if not any(role is TrialRole.CONFIRMATION for role, _ in counts):
         best = unit.trials.get(study.best_trial_id)
         unit.trials.add(_confirmation_of(best, identity=ids.new("trl"), now=now))
@@ -233,8 +274,33 @@ def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
         confirmation=next((trial for trial in trials if trial.role is TrialRole.CONFIRMATION), None),
         eta_s=None,
         running=[trial for trial in trials if trial.state is TrialState.RUNNING],
+        savings=savings(
+            [
+                (trial.parameters.epochs, trial.outcome.epochs[-1])
+                for trial in search
+                if trial.state is TrialState.PRUNED and trial.parameters is not None and trial.outcome is not None
+            ]
+        ),
+        constraints=_constraint_views(study, trials),
     )
     return replace(view, eta_s=_eta_s(view, search, now=now))
+
+
+def _constraint_views(study: Study, trials: list[Trial]) -> list[ConstraintView]:
+    known = {trial.name: trial for trial in trials if trial.role is TrialRole.BASELINE}
+    completed = [trial for trial in trials if trial.role is TrialRole.SEARCH and trial.state is TrialState.COMPLETED]
+    views = []
+    for constraint in study.spec.constraints:
+        kept = [standing(constraint, trial, known).is_kept for trial in completed]
+        views.append(
+            ConstraintView(
+                constraint=constraint,
+                bound=bound_of(constraint, known),
+                n_kept=kept.count(True),
+                n_known=len(kept) - kept.count(None),
+            )
+        )
+    return views
 
 
 def _eta_s(view: StudyView, search: list[Trial], *, now: datetime) -> float | None:
@@ -244,7 +310,9 @@ def _eta_s(view: StudyView, search: list[Trial], *, now: datetime) -> float | No
     spent = [
         (trial.finished_at - trial.started_at).total_seconds()
         for trial in search
-        if trial.state is TrialState.COMPLETED and trial.started_at is not None and trial.finished_at is not None
+        if trial.state in {TrialState.COMPLETED, TrialState.PRUNED}
+        and trial.started_at is not None
+        and trial.finished_at is not None
     ]
     if not spent:
         return None

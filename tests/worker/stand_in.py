@@ -14,7 +14,7 @@ import numpy as np
 from app.domain.errors import Infeasible
 from app.domain.lease import Progress
 from app.domain.tuning.trial import TrialOutcome
-from worker.messages import Request, Result, Tell, TrialMeasured, TrialRequest
+from worker.messages import Request, Result, Show, Tell, TrialMeasured, TrialRequest
 
 
 class Act(IntEnum):
@@ -50,7 +50,7 @@ def warm_for(request: Request) -> None:
         raise ModuleNotFoundError("No module named 'lacking'")
 
 
-def perform(request: Request, tell: Tell) -> Result:  # noqa: PLR0912
+def perform(request: Request, tell: Tell, show: Show) -> Result:  # noqa: PLR0912
     """Act as told."""
     assert isinstance(request, TrialRequest)
     tell(Progress(phase="train", fraction=0.0, epoch=1))

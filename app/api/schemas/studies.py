@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 
 from app.api.schemas.base import Body, FailureView, Name, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
+from app.api.schemas.pruning import ConstraintTexts, ConstraintView, PruningBody, SavingsView, constraints_of
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
 from app.api.schemas.trials import STUDY_ID, TRIAL_ID, TrialSummaryView
 from app.domain.errors import InvalidRequest
@@ -54,6 +55,8 @@ class StudyBody(Body):
                     },
                     "trainer": "segue",
                     "n_iterations": 40,
+                    "pruning": {"rule": "successive_halving"},
+                    "constraints": ["coverage >= 0.95 * baseline", "model_bytes <= 2e9"],
                     "parallelism": 2,
                 },
             ]
@@ -91,6 +94,8 @@ class StudyBody(Body):
         default=3, **_within("max_attempts"), description="How often a trial is begun before it has failed."
     )
     baselines: bool = Field(default=True, description="Measure gensim's defaults and the plain baselines too.")
+    pruning: PruningBody | None = None
+    constraints: ConstraintTexts = Field(default_factory=list)
 
     def spec(self) -> StudySpec:
         """The domain's value. Raises: InvalidRequest."""
@@ -120,6 +125,8 @@ class StudyBody(Body):
             trial_timeout_s=self.trial_timeout_s,
             max_attempts=self.max_attempts,
             baselines=self.baselines,
+            pruning=None if self.pruning is None else self.pruning.pruning(),
+            constraints=constraints_of(self.constraints),
         )
 
 
@@ -140,6 +147,8 @@ class StudySpecView(View):
     trial_timeout_s: float | None
     max_attempts: int
     baselines: bool
+    pruning: PruningBody | None
+    constraints: list[str]
 
     @classmethod
     def of(cls, spec: StudySpec) -> "StudySpecView":
@@ -159,6 +168,8 @@ class StudySpecView(View):
             trial_timeout_s=spec.trial_timeout_s,
             max_attempts=spec.max_attempts,
             baselines=spec.baselines,
+            pruning=PruningBody.of(spec.pruning),
+            constraints=[str(constraint) for constraint in spec.constraints],
         )
 
 
@@ -192,6 +203,8 @@ EXAMPLE_STUDY: JsonDict = {
         "trial_timeout_s": None,
         "max_attempts": 3,
         "baselines": True,
+        "pruning": None,
+        "constraints": [],
     },
     "best_trial_id": TRIAL_ID,
     "failure": None,
@@ -245,6 +258,7 @@ class StudyView(StudySummaryView):
                         "waiting": 0,
                         "running": 1,
                         "completed": 0,
+                        "pruned": 0,
                         "failed": 0,
                         "infeasible": 0,
                         "cancelled": 0,
@@ -254,6 +268,8 @@ class StudyView(StudySummaryView):
                     "confirmation": None,
                     "running": [],
                     "eta_s": None,
+                    "pruning": {"n_pruned": 0, "epochs_saved": 0, "train_s_saved": 0.0},
+                    "constraints": [],
                 }
             ]
         }
@@ -266,6 +282,8 @@ class StudyView(StudySummaryView):
     confirmation: TrialSummaryView | None = Field(description="The winner, measured on the test pairs.")
     running: list[TrialSummaryView]
     eta_s: float | None = Field(description="Seconds to go; null until a trial of the search has ended.")
+    pruning: SavingsView
+    constraints: list[ConstraintView]
 
     @classmethod
     def of_facts(cls, facts: StudyFacts) -> "StudyView":
@@ -280,6 +298,8 @@ class StudyView(StudySummaryView):
                 "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation),
                 "running": [TrialSummaryView.of(trial) for trial in facts.running],
                 "eta_s": facts.eta_s,
+                "pruning": SavingsView.of(facts.savings),
+                "constraints": [ConstraintView.of(constraint) for constraint in facts.constraints],
             }
         )
 
