@@ -70,18 +70,19 @@ def without_feasible(unit: UnitOfWork, study: Study) -> Failure | None:
     told = []
     for constraint in constraints:
         found = [standing(constraint, trial, known) for trial in completed]
-        violations = [one.violation for one in found if one.violation is not None and one.violation > 0]
-        told.append(f"{constraint} by {len(violations)}" + _closest(found))
+        n_broken = sum(one.is_kept is False for one in found)
+        if n_broken:
+            told.append(f"{constraint} by {n_broken}{_closest(found)}")
     reason = f"None of {len(completed)} completed trials keeps every constraint. Broken were {', '.join(told)}."
     return Failure(code=NO_FEASIBLE_TRIAL, reason=reason)
 
 
 def _closest(found: Sequence[Standing]) -> str:
-    """The value nearest to the bound; nothing where none could be measured or the constraint is kept."""
-    broken = [one for one in found if one.value is not None and one.bound is not None]
-    if not broken:
+    """The value that keeps the constraint most, or breaks it least; nothing where none could be measured."""
+    measured = [one for one in found if one.value is not None and one.bound is not None]
+    if not measured:
         return ""
-    closest = min(broken, key=lambda one: one.violation or 0.0)
+    closest = min(measured, key=lambda one: one.violation or 0.0)
     return f" (the closest {closest.value:.6g}, the bound {closest.bound:.6g})"
 
 
