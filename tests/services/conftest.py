@@ -16,6 +16,8 @@ from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.datasets import Dataset
 from app.domain.training import Trainer
+from app.domain.tuning.constraints import Constraint
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.stopping import Stopping
@@ -60,7 +62,10 @@ class House:
         assert work is not None
         return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
 
-    def study(self, **changes: int | bool | Trainer | Stopping | RetryPolicy) -> Study:
+    def study(
+        self,
+        **changes: int | bool | Trainer | Stopping | RetryPolicy | Pruning | tuple[Constraint, ...],
+    ) -> Study:
         """A queued study on a dataset of its own."""
         spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
         study = self.studies.create(spec)
