@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from app.domain.datasets import Counts, DatasetSpec, LengthQuantiles, SourceReference, Statistics
-from app.domain.measurement import Estimate, Measurement, Scores
+from app.domain.measurement import EpochMeasurement, Estimate, Measurement, Scores
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.constraints import Constraint
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.search_space import Parameter, Value, preset
 from app.domain.tuning.stopping import Stopping
@@ -50,6 +52,8 @@ def study_spec(
     trainer: Trainer = DEFAULT_TRAINER,
     stopping: Stopping = NO_RULES,
     retry: RetryPolicy = AT_ONCE,
+    pruning: Pruning | None = None,
+    constraints: tuple[Constraint, ...] = (),
     seed: int = 0,
     warm_start: WarmStart | None = None,
     overrides: Mapping[str, Parameter | Value] | None = None,
@@ -68,6 +72,8 @@ def study_spec(
         trainer=trainer,
         stopping=stopping,
         retry=retry,
+        pruning=pruning,
+        constraints=constraints,
         seed=seed,
         warm_start=warm_start,
     )
@@ -95,6 +101,11 @@ def measurement(objective: float) -> Measurement:
 def outcome(objective: float) -> TrialOutcome:
     """What a trial with this objective reports."""
     return TrialOutcome(validation=measurement(objective), times_s={"train": 1.0}, vectors_sha256="0" * 64)
+
+
+def epoch_measured(epoch: int, objective: float, *, train_s: float = 1.0) -> EpochMeasurement:
+    """An epoch with this objective."""
+    return EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement(objective).overall)
 
 
 def statistics() -> Statistics:

@@ -40,7 +40,8 @@ def ask_for_trial(study_id: StudyPath, body: AskBody, services: FromServices) ->
     is good no more. So asking may be repeated safely, and takes no `Idempotency-Key`: an answer that was kept would
     keep its token. 409 with the code `budget_spent` says that there is no trial to give.
     """
-    return AskedTrialView.of(services.asking.ask(study_id, client_id=body.client_id))
+    asked = services.asking.ask(study_id, client_id=body.client_id)
+    return AskedTrialView.of(asked, services.studies.trial_facts(asked.trial.id))
 
 
 @router.post(
@@ -63,10 +64,12 @@ def report_epoch(trial_id: TrialPath, token: TokenHeader, body: EpochBody, servi
 def complete_trial(trial_id: TrialPath, token: TokenHeader, body: CompletionBody, services: FromServices) -> TrialView:
     """Report what the point measures. Told twice under the same token, it counts once, and the first time counts."""
     report = body.measurement.report(pointer="/measurement")
-    return TrialView.of(services.asking.complete(trial_id, token, report, times_s=body.times_s()))
+    services.asking.complete(trial_id, token, report, times_s=body.times_s())
+    return TrialView.of_facts(services.studies.trial_facts(trial_id))
 
 
 @router.post("/trials/{trial_id}/fail", summary="Give a trial up", response_model=TrialView, responses=REFUSALS)
 def fail_trial(trial_id: TrialPath, token: TokenHeader, body: FailBody, services: FromServices) -> TrialView:
     """Report that the attempt failed: the point is tried again unless it can never work or its attempts are used up."""
-    return TrialView.of(services.asking.fail(trial_id, token, reason=body.reason, is_final=body.is_final))
+    services.asking.fail(trial_id, token, reason=body.reason, is_final=body.is_final)
+    return TrialView.of_facts(services.studies.trial_facts(trial_id))

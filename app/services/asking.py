@@ -40,10 +40,10 @@ class AskedTrial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alive:
-    """The answer to a client that reports: whether it goes on, and until when its lease runs if it does."""
+    """The answer to a client that reports: whether it goes on, and until when its lease runs; None once it is over."""
 
     answer: HeartbeatAnswer
-    expires_at: datetime
+    expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,18 +85,21 @@ class AskingService:
         return AskedTrial(trial=work.trial, token=token, expires_at=_expires_at(work.trial))
 
     def heartbeat(self, trial_id: str, token: str, progress: Progress | None = None) -> Alive:
-        """The client is alive: extend its lease. Raises: NotFound, LostLease."""
+        """The client is alive: extend its lease, or end its trial if it is to be pruned. Raises: NotFound, LostLease."""
         claim = self._claim(trial_id, token)
         answer = self._trials.heartbeat(claim, progress, lease=self._lease)
         if answer is HeartbeatAnswer.LOST:
             raise _lost(trial_id)
+        if answer is HeartbeatAnswer.PRUNE:
+            self._trials.pruned(claim, None)
+            return Alive(answer=answer, expires_at=None)
         with self._units.reading() as unit:
             return Alive(answer=answer, expires_at=_expires_at(unit.trials.get(trial_id)))
 
     def measured(self, trial_id: str, token: str, epoch: ReportedEpoch) -> Alive:
         """Keep the scores after an epoch, in the place of any told before; the client is alive.
 
-        Raises: NotFound, LostLease.
+        A trial that the study's rule prunes after this epoch has ended with the answer. Raises: NotFound, LostLease.
         """
         claim = self._claim(trial_id, token)
         with self._units() as unit:
@@ -110,9 +113,10 @@ class AskingService:
                 scores=epoch.scores.scores(hr_weight=study.spec.objective.hr_weight),
             )
             others = [known for known in outcome.epochs if known.epoch != epoch.epoch]
-            told = sorted([*others, measured], key=lambda known: known.epoch)
-            unit.trials.save(replace(held, outcome=replace(outcome, epochs=tuple(told))))
+            told = tuple(sorted([*others, measured], key=lambda known: known.epoch))
+            unit.trials.save(replace(held, outcome=replace(outcome, epochs=told)))
             unit.commit()
+        self._trials.measured(claim, told)
         return self.heartbeat(trial_id, token)
 
     def complete(self, trial_id: str, token: str, report: Report, *, times_s: dict[str, float]) -> Trial:

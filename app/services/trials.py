@@ -5,13 +5,14 @@ the next number, and stored only if that number is still free. Two workers that 
 store it; the loser looks again and then sees the winner's trial as pending.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from app.domain.errors import Conflict, LostLease
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.measurement import EpochMeasurement
 from app.domain.ports import ArtifactStore, Ids, Signals, Suggester
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.training import TrainingParameters
@@ -29,6 +30,8 @@ from app.domain.tuning.trial import (
     TrialState,
     is_asked_for,
 )
+from app.services.contest import contest, contested
+from app.services.epochs import decided, ended_early, with_epochs
 from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
 from app.services.studies import ended, moved, settled, stopped_if_due
 from app.services.warm_starting import outside_of
@@ -125,9 +128,10 @@ class TrialService:
                     return None
                 if holder.is_client != is_asked_for(TrialRole.SEARCH, spec.trainer):
                     return None
-                earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
-                outside = outside_of(unit, study_id)
-            seen = within(spec.space, [*outside, *observations(earlier)])
+                # Without constraints the baselines say nothing of a point.
+                earlier = unit.trials.of_study(study_id, role=None if spec.constraints else TrialRole.SEARCH)
+                outside = outside_of(unit, read)
+            seen = within(spec.space, [*outside, *observations(earlier, constraints=spec.constraints)])
             suggester = self._suggester_for(spec)
             parameters = suggester.suggest(seen, number=number)
             expected: float | None = None
@@ -195,18 +199,68 @@ class TrialService:
         )
 
     def heartbeat(
-        self, claim: Claim, progress: Progress | None = None, *, lease: timedelta | None = None
+        self,
+        claim: Claim,
+        progress: Progress | None = None,
+        *,
+        epochs: tuple[EpochMeasurement, ...] = (),
+        lease: timedelta | None = None,
     ) -> HeartbeatAnswer:
-        """The worker is alive: extend its lease; tell it to stop when the study was cancelled."""
+        """The worker is alive: extend its lease, and keep the epochs measured so far.
+
+        Tells it to stop when the study was cancelled, or when the trial was to be pruned and the worker was not heard.
+        """
         with self._units() as unit:
             expires_at = unit.now() + (self._lease if lease is None else lease)
             answer = extended(unit.trials, claim, progress=progress, expires_at=expires_at)
             if answer is HeartbeatAnswer.CONTINUE:
-                study = unit.studies.get(unit.trials.get(claim.id).study_id)
+                trial = unit.trials.get(claim.id)
+                study = unit.studies.get(trial.study_id)
+                if epochs:
+                    unit.trials.save(with_epochs(unit.trials.held(claim), epochs))
                 if study.state not in OPEN_STATES:
                     answer = HeartbeatAnswer.CANCEL
+                elif trial.outcome is not None and trial.outcome.pruned is not None:
+                    answer = HeartbeatAnswer.PRUNE
             unit.commit()
         return answer
+
+    def measured(self, claim: Claim, epochs: tuple[EpochMeasurement, ...]) -> HeartbeatAnswer:
+        """Keep the epochs measured so far, and say whether the trial goes on after the last of them.
+
+        What is said stays so: the worker may ask again if it did not hear the answer.
+        """
+        with self._units() as unit:
+            try:
+                study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
+                trial = with_epochs(unit.trials.held(claim), epochs)
+            except LostLease:
+                return HeartbeatAnswer.LOST
+            if study.state not in OPEN_STATES:
+                answer = HeartbeatAnswer.CANCEL
+            else:
+                trial, answer = decided(unit, study, trial)
+            unit.trials.save(trial)
+            unit.commit()
+        return answer
+
+    def pruned(self, claim: Claim, outcome: TrialOutcome | None) -> Trial:
+        """The worker ended the trial because it was told to; None when it had to stop the child. Raises: LostLease."""
+        try:
+            with self._units() as unit:
+                study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
+                now = unit.now()
+                trial = ended_early(unit.trials.held(claim), outcome, now=now)
+                unit.trials.save(trial)
+                unit.studies.save(settled(unit, study, now=now, ids=self._ids))
+                unit.commit()
+        except LostLease:
+            stored = self._find(claim.id)
+            if stored is not None and stored.state is TrialState.PRUNED and stored.attempt == claim.attempt:
+                return stored  # this very report was committed, but its acknowledgement was lost
+            raise
+        self._signals.wake()
+        return trial
 
     def complete(self, claim: Claim, outcome: TrialOutcome, *, staged: Path | None) -> Trial:
         """Keep the vectors if they may be the study's best, then store the outcome. Raises: LostLease, StorageFull."""
@@ -222,10 +276,13 @@ class TrialService:
                 return stored  # this very report was committed, but its acknowledgement was lost
             self._store.remove(KIND, name)
             raise
-        for left in beaten:
-            self._store.remove(KIND, left)
+        self._remove(beaten)
         self._signals.wake()
         return trial
+
+    def _remove(self, trials: Sequence[Trial]) -> None:
+        for left in trials:
+            self._store.remove(KIND, artifact_name(left.id, left.attempt))
 
     def _find(self, trial_id: str) -> Trial | None:
         with self._units.reading() as unit:
@@ -235,10 +292,10 @@ class TrialService:
         with self._units.reading() as unit:
             trial = _claimed_trial(unit, claim)
             study = unit.studies.get(trial.study_id)
-            best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
-        return _is_better(replace(trial, outcome=outcome), best)
+            completed = replace(trial, state=TrialState.COMPLETED, outcome=outcome)
+            return contest(unit, study, completed).is_kept(completed)
 
-    def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, list[str]]:
+    def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, Sequence[Trial]]:
         with self._units() as unit:
             # The study first, then the trial: everybody locks in this order.
             study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
@@ -252,27 +309,20 @@ class TrialService:
                 has_vectors=has_vectors,
                 progress=Progress(phase="completed", fraction=1.0),
             )
-            beaten: list[Trial] = []
-            best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
-            if _is_better(trial, best):
-                study = replace(study, best_trial_id=trial.id)
-                beaten = [] if best is None else [best]
-            elif has_vectors:
-                trial = replace(trial, has_vectors=False)
-                beaten = [trial]
             unit.trials.save(trial)
-            for loser in beaten:
-                unit.trials.save(replace(loser, has_vectors=False))
+            study, beaten = contested(unit, study, trial)
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
             unit.commit()
-        return trial, [artifact_name(loser.id, loser.attempt) for loser in beaten]
+        is_kept = has_vectors and all(loser.id != trial.id for loser in beaten)
+        return replace(trial, has_vectors=is_kept), beaten
 
     def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Trial:
         """The attempt failed. A final failure is the point's own: it is infeasible. Raises: LostLease."""
         with self._units() as unit:
             study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
-            trial = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
+            trial, beaten = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
             unit.commit()
+        self._remove(beaten)
         self._signals.wake()
         return trial
 
@@ -301,23 +351,29 @@ class TrialService:
         with self._units.reading() as unit:
             study_ids = sorted({trial.study_id for trial in unit.trials.lapsed(unit.now())})
         n_reaped = 0
+        beaten: list[Trial] = []
         for study_id in study_ids:
             with self._units() as unit:
                 study = unit.studies.lock(study_id)
                 lapsed = [trial for trial in unit.trials.lapsed(unit.now()) if trial.study_id == study_id]
                 for trial in lapsed:
-                    self._ended_attempt(unit, study, trial, LOST, is_final=False)
+                    beaten += self._ended_attempt(unit, study, trial, LOST, is_final=False)[1]
                     study = unit.studies.get(study_id)
                 unit.commit()
             n_reaped += len(lapsed)
+        self._remove(beaten)
         if n_reaped:
             self._signals.wake()
         return n_reaped
 
-    def _ended_attempt(self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool) -> Trial:
+    def _ended_attempt(
+        self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool
+    ) -> tuple[Trial, Sequence[Trial]]:
+        """The trial as it is now, and those whose vectors are of no more use."""
         now = unit.now()
         kind, retry = kind_of(failure), study.spec.retry
         failures = held.failures if kind is None or is_final else held.failures.with_one(kind)
+        beaten: Sequence[Trial] = ()
         if study.state not in OPEN_STATES:
             trial = ended(held, TrialState.CANCELLED, now=now)
         elif is_final:
@@ -331,8 +387,9 @@ class TrialService:
             trial = ended(held, TrialState.FAILED, now=now, failure=failure, failures=failures)
         unit.trials.save(trial)
         if trial.state in ENDED_STATES:
+            study, beaten = contested(unit, study, trial)
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
-        return trial
+        return trial, beaten
 
 
 def _n_search(unit: UnitOfWork, study_id: str) -> int:
@@ -392,10 +449,3 @@ def _waiting(held: Trial) -> Trial:
         started_at=None,
         outcome=None,
     )
-
-
-def _is_better(trial: Trial, best: Trial | None) -> bool:
-    """Whether a trial of the search beats the best so far; the earlier one wins a tie."""
-    if trial.role is not TrialRole.SEARCH or trial.objective is None:
-        return False
-    return best is None or best.objective is None or trial.objective > best.objective

@@ -63,10 +63,16 @@ def inherit_as(unit: UnitOfWork, study: Study, original: Study, *, ids: Ids) -> 
         _add_point(unit, study, again, parameters, ids=ids)
 
 
-def outside_of(unit: UnitOfWork, study_id: str) -> list[Observation]:
+def outside_of(unit: UnitOfWork, study: Study) -> list[Observation]:
     """What the study's suggester is told beside its own trials."""
-    attached = unit.trials.of_study(study_id, role=TrialRole.ATTACHED)
-    return outside_observations(unit.inherited.observations(study_id), attached)
+    constraints = study.spec.constraints
+    baselines = unit.trials.of_study(study.id, role=TrialRole.BASELINE) if constraints else []
+    return outside_observations(
+        unit.inherited.observations(study.id),
+        unit.trials.of_study(study.id, role=TrialRole.ATTACHED),
+        constraints=constraints,
+        baselines={trial.name: trial for trial in baselines},
+    )
 
 
 class WarmStartService:

@@ -17,6 +17,8 @@ from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.datasets import Dataset
 from app.domain.ports import Suggester
 from app.domain.training import Trainer, TrainingParameters
+from app.domain.tuning.constraints import Constraint
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.stopping import Stopping
@@ -91,7 +93,10 @@ class House:
         assert work is not None
         return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
 
-    def study(self, **changes: int | bool | Trainer | Stopping | RetryPolicy | WarmStart) -> Study:
+    def study(
+        self,
+        **changes: int | bool | Trainer | Stopping | RetryPolicy | Pruning | tuple[Constraint, ...] | WarmStart,
+    ) -> Study:
         """A queued study on a dataset of its own."""
         spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
         study = self.studies.create(spec)

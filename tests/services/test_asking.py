@@ -8,6 +8,7 @@ from app.domain.errors import BudgetSpent, Conflict, LostLease, NotFound, NoVect
 from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.models import Fit, Model
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.reporting import Report, Reported
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.stopping import Stopping
@@ -21,7 +22,7 @@ from tests.values import outcome
 AFTER = ASK_LEASE.total_seconds() + 1
 
 
-def external(house: House, **changes: int | bool | Stopping | RetryPolicy) -> Study:
+def external(house: House, **changes: int | bool | Stopping | RetryPolicy | Pruning) -> Study:
     return house.study(trainer=Trainer.EXTERNAL, **changes)
 
 
@@ -351,3 +352,17 @@ def test_reports_on_a_deleted_trial_find_nothing(house: House) -> None:
     house.life.delete(study.id)
     with pytest.raises(NotFound):
         complete(house, asked, 0.1)
+
+
+def test_a_client_is_told_that_its_trial_was_pruned_and_asks_for_the_next(house: House) -> None:
+    study = external(house, n_initial=3, pruning=Pruning(rule="median", n_startup_trials=1))
+    good = house.asking.ask(study.id, client_id="a")
+    assert house.asking.measured(good.trial.id, good.token, epoch(1, 0.5)).answer is HeartbeatAnswer.CONTINUE
+    bad = house.asking.ask(study.id, client_id="b")
+    told = house.asking.measured(bad.trial.id, bad.token, epoch(1, 0.1))
+    assert (told.answer, told.expires_at) == (HeartbeatAnswer.PRUNE, None)
+    stored = house.studies.trial(bad.trial.id)
+    assert (stored.state, stored.lease) == (TrialState.PRUNED, None)
+    with pytest.raises(LostLease):
+        complete(house, bad, 0.9)
+    assert house.asking.ask(study.id, client_id="b").trial.number == 2

@@ -11,6 +11,7 @@ from app.api.schemas.trials import TrialView, example_trial
 from app.domain.lease import Progress
 from app.domain.training import LIMITS
 from app.services.asking import Alive, AskedTrial, ReportedEpoch
+from app.services.studies import TrialFacts
 
 MAX_EPOCHS = int(LIMITS["epochs"][1])
 
@@ -46,6 +47,7 @@ class AskedTrialView(View):
                         "has_vectors": False,
                         "finished_at": None,
                         "epochs": [],
+                        "constraints": [],
                     },
                     "lease_token": "Zk3vN0u6m1pQ8sT4yB7wX2cF5hJ9lR_aD-gEoKiUqVY",
                     "lease_expires_at": "2026-01-01T12:05:01Z",
@@ -59,9 +61,9 @@ class AskedTrialView(View):
     lease_expires_at: datetime = Field(description="When the trial goes to another client unless this one reports.")
 
     @classmethod
-    def of(cls, asked: AskedTrial) -> "AskedTrialView":
+    def of(cls, asked: AskedTrial, facts: TrialFacts) -> "AskedTrialView":
         """The view of a trial that was asked for."""
-        return cls(trial=TrialView.of(asked.trial), lease_token=asked.token, lease_expires_at=asked.expires_at)
+        return cls(trial=TrialView.of_facts(facts), lease_token=asked.token, lease_expires_at=asked.expires_at)
 
 
 class ClientProgressBody(Body):
@@ -85,14 +87,18 @@ class HeartbeatBody(Body):
 
 
 class AliveView(View):
-    """Whether to go on. A study that was cancelled wants no result of its trials any more."""
+    """Whether to go on.
+
+    `cancel`: the study was cancelled and wants no result any more. `prune`: the trial did badly after its last epoch
+    and has ended as pruned; ask for the next.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"answer": "continue", "lease_expires_at": "2026-01-01T12:05:01Z"}]}
     )
 
-    answer: Literal["continue", "cancel"]
-    lease_expires_at: datetime
+    answer: Literal["continue", "cancel", "prune"]
+    lease_expires_at: datetime | None = Field(description="Null once the trial is over.")
 
     @classmethod
     def of(cls, alive: Alive) -> "AliveView":

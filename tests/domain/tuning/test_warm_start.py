@@ -6,6 +6,7 @@ import pytest
 from app.domain.embedding import Scoring
 from app.domain.errors import InvalidRequest
 from app.domain.training import TrainingParameters
+from app.domain.tuning.constraints import parse
 from app.domain.tuning.outside import outside_observations
 from app.domain.tuning.revisions import holds
 from app.domain.tuning.search_space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace
@@ -143,3 +144,15 @@ def test_what_was_measured_elsewhere_comes_before_trial_0() -> None:
         (-2, 8, None, True),
         (-1, 2, 0.3, False),
     ]
+
+
+def test_an_attached_trial_is_pending_until_it_is_known_whether_it_keeps_the_constraints() -> None:
+    attached = [trial("new", 0, 0.3, role=TrialRole.ATTACHED)]
+    constraints = (parse("coverage >= 0.9 * baseline"),)
+    baseline = trial("new", 1, 0.1, role=TrialRole.BASELINE, name="gensim_defaults")
+    (pending,) = outside_observations([], attached, constraints=constraints)
+    (known,) = outside_observations([], attached, constraints=constraints, baselines={baseline.name: baseline})
+    assert (pending.value, pending.violations) == (None, ())
+    assert known.value == 0.3
+    assert len(known.violations) == 1
+    assert known.violations[0] < 0
