@@ -22,6 +22,7 @@ from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.studies import StudyService
 from app.services.trials import TrialService
+from tests.fakes.lease_watch import ClockLeaseWatch
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
 LEASE = timedelta(seconds=30)
@@ -86,6 +87,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             recognise=recognise,
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
+            watch=ClockLeaseWatch(clock),
         ),
         studies=StudyService(units, ids=ids, signals=signals),
         trials=TrialService(
@@ -95,7 +97,8 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             signals=signals,
             suggester_for=lambda spec: RandomSearch(spec.space, spec.seed),
             lease=LEASE,
+            watch=ClockLeaseWatch(clock),
         ),
-        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=ClockLeaseWatch(clock)),
     )
     engine.dispose()
