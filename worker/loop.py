@@ -42,7 +42,7 @@ def new_worker_id() -> str:
 
 
 class Reaper:
-    """Takes back, now and then, what dead workers held. `run` is a thread's whole life, and goes on while slots are busy.
+    """Takes back, now and then, what dead workers held. `run` is a thread's whole life, busy slots or not.
 
     The first look only shows who holds what: see `app.adapters.lease_watch`.
     """
