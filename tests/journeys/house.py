@@ -34,6 +34,9 @@ QUICK = 1
 SLOW = 250
 """Epochs of a trial that takes some seconds: long enough to be caught in the middle."""
 
+LONG = 3 * SLOW
+"""Epochs of a trial that outlives the start of another worker."""
+
 ENDLESS = 1000
 LABORIOUS: dict[str, Value] = {"vector_size": 128, "window": 20, "negative": 20}
 """Epochs and fixed values of a trial that no test waits for: minutes."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.doomed import Fate
-from tests.journeys.house import LEASE_S, SLOW, House
+from tests.journeys.house import LEASE_S, LONG, House
 from tests.processes import kill, until
 
 HOUR_S = 3600
@@ -31,8 +31,8 @@ def set_off(clock: Path, seconds: int) -> None:
 def test_no_living_worker_is_declared_dead_however_the_clock_jumps(house: House, clock: Path) -> None:
     for _ in range(2):
         house.doomed(Fate(clock=clock))
-    study = house.study(epochs=SLOW, n_initial=2, parallelism=2)
-    until(lambda: len(house.training(study)) == 2, "both train")
+    study = house.study(epochs=LONG, n_initial=2, parallelism=2)
+    until(lambda: len(house.view(study).running) == 2, "both are at work")
     offsets = cycle([HOUR_S, 0, -HOUR_S, 0])
 
     def jump() -> bool:
@@ -50,7 +50,7 @@ def test_a_dead_workers_trial_runs_again_within_a_lease_and_15_s_though_the_cloc
     house: House, clock: Path, jump_s: int
 ) -> None:
     holder = house.doomed(Fate(clock=clock))
-    study = house.study(epochs=SLOW, n_initial=1)
+    study = house.study(epochs=LONG, n_initial=1)
     caught = house.caught_training(study)
     house.doomed(Fate(clock=clock))
     kill(holder)

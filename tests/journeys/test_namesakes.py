@@ -1,7 +1,7 @@
 """Two workers by one name: the death of one is noticed although the other lives."""
 
 from tests.journeys.doomed import Fate
-from tests.journeys.house import LEASE_S, SLOW, House
+from tests.journeys.house import LEASE_S, LONG, House
 from tests.processes import kill, until
 
 NAME = "namesake"
@@ -9,11 +9,11 @@ NAME = "namesake"
 
 def test_a_worker_does_not_hide_the_death_of_another_by_the_same_name(house: House) -> None:
     first = house.doomed(Fate(worker_id=NAME))
-    study = house.study(epochs=SLOW, n_initial=2, parallelism=2)
+    study = house.study(epochs=LONG, n_initial=2, parallelism=2)
     lost = house.caught_training(study)
     house.doomed(Fate(worker_id=NAME), worker_slots=2)
-    until(lambda: len(house.training(study)) == 2, "both train")
-    holders = [trial.lease.worker_id for trial in house.training(study) if trial.lease is not None]
+    until(lambda: len(house.view(study).running) == 2, "both are at work")
+    holders = [trial.lease.worker_id for trial in house.view(study).running if trial.lease is not None]
     assert all(holder.startswith(f"{NAME}-") for holder in holders)
     assert len(set(holders)) == 2, "yet their claims differ"
 

@@ -10,7 +10,7 @@ from app.domain.tuning.study import Study
 from app.domain.tuning.trial import Trial, TrialState
 from app.services.leasing import artifact_name
 from tests.journeys.doomed import Death, Fate
-from tests.journeys.house import LEASE_S, QUICK, SLOW, House
+from tests.journeys.house import LEASE_S, LONG, QUICK, House
 from tests.processes import until
 
 BEFORE_ITS_REPORT = Death("report.before", 1, by=signal.SIGSTOP)
@@ -29,7 +29,7 @@ def test_the_late_report_of_a_worker_that_stood_still_for_three_leases_is_refuse
 def test_a_worker_that_stood_still_amid_a_training_gives_it_up(house: House) -> None:
     frozen = house.doomed(Fate(notes=house.notes))
     house.frozen.append(psutil.Process(frozen.pid))
-    study = house.study(epochs=SLOW, n_initial=1)
+    study = house.study(epochs=LONG, n_initial=1)
     caught = house.caught_training(study)
     frozen.send_signal(signal.SIGSTOP)
     assert_refused(house, frozen, study, caught)

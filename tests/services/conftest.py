@@ -33,6 +33,7 @@ class House:
     """Every service on one database."""
 
     clock: FakeClock
+    watch: ClockLeaseWatch
     root: Path
     store: FolderArtifactStore
     units: SqlUnitsOfWork
@@ -69,6 +70,7 @@ class House:
 def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     """The services on a fresh database, SQLite and PostgreSQL in turn."""
     clock = FakeClock()
+    watch = ClockLeaseWatch(clock)
     engine = create_engine(database_url)
     units = SqlUnitsOfWork(engine, clock=clock)
     store = FolderArtifactStore(tmp_path / "store")
@@ -76,6 +78,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     signals = PollingSignals()
     yield House(
         clock=clock,
+        watch=watch,
         root=tmp_path / "store",
         store=store,
         units=units,
@@ -87,7 +90,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             recognise=recognise,
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
-            watch=ClockLeaseWatch(clock),
+            watch=watch,
         ),
         studies=StudyService(units, ids=ids, signals=signals),
         trials=TrialService(
@@ -97,8 +100,8 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             signals=signals,
             suggester_for=lambda spec: RandomSearch(spec.space, spec.seed),
             lease=LEASE,
-            watch=ClockLeaseWatch(clock),
+            watch=watch,
         ),
-        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=ClockLeaseWatch(clock)),
+        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch),
     )
     engine.dispose()
