@@ -27,6 +27,7 @@ from app.services.models import ModelService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.trials import TrialService
+from tests.fakes.lease_watch import ClockLeaseWatch
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
 LEASE = timedelta(seconds=30)
@@ -37,6 +38,7 @@ class House:
     """Every service on one database."""
 
     clock: FakeClock
+    watch: ClockLeaseWatch
     root: Path
     store: FolderArtifactStore
     units: SqlUnitsOfWork
@@ -77,6 +79,7 @@ class House:
 def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     """The services on a fresh database, SQLite and PostgreSQL in turn."""
     clock = FakeClock()
+    watch = ClockLeaseWatch(clock)
     engine = create_engine(database_url)
     units = SqlUnitsOfWork(engine, clock=clock)
     store = FolderArtifactStore(tmp_path / "store")
@@ -85,6 +88,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     studies = StudyService(units, ids=ids, signals=signals)
     yield House(
         clock=clock,
+        watch=watch,
         root=tmp_path / "store",
         store=store,
         units=units,
@@ -96,6 +100,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             recognise=recognise,
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
+            watch=watch,
         ),
         studies=studies,
         trials=TrialService(
@@ -105,8 +110,9 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             signals=signals,
             suggester_for=lambda spec: RandomSearch(spec.space, spec.seed),
             lease=LEASE,
+            watch=watch,
         ),
-        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
     )
     engine.dispose()
