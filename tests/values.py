@@ -31,6 +31,10 @@ class FakeClock:
         """The instant it stands at."""
         return self.at
 
+    def elapsed_s(self) -> float:
+        """Seconds since noon."""
+        return (self.at - NOON).total_seconds()
+
     def advance(self, seconds: float) -> None:
         """Move on."""
         self.at += timedelta(seconds=seconds)

@@ -12,10 +12,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Who holds the resource and until when."""
+    """Who holds the resource and until when.
+
+    `length_s`: how long it is from each extension on; None where a version before this one wrote it.
+    """
 
     worker_id: str
     expires_at: datetime
+    length_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

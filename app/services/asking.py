@@ -9,6 +9,7 @@ given for, so that a late one is refused however it is timed.
 
 import hashlib
 import hmac
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -65,6 +66,8 @@ class AskingService:
         self._trials = trials
         self._new_token = new_token
         self._lease = lease
+        self._looking = threading.Lock()
+        """Requests are served side by side, and what was seen of leases is one looker-on's."""
 
     def ask(self, study_id: str, *, client_id: str) -> AskedTrial:
         """The client's unfinished trial if it has one, else one that waits or is suggested now, leased to it.
@@ -73,7 +76,8 @@ class AskingService:
         """
         with self._units.reading() as unit:
             _check_is_asked(unit.studies.get(study_id))
-        self._trials.reap()  # there may be no worker about
+        with self._looking:
+            self._trials.reap()  # there may be no worker about
         token = self._new_token()
         client = Holder(name=client_id, token_sha256=_sha256(token), lease=self._lease)
         work = self._trials.ask(study_id, client)
@@ -85,7 +89,7 @@ class AskingService:
         return AskedTrial(trial=work.trial, token=token, expires_at=_expires_at(work.trial))
 
     def heartbeat(self, trial_id: str, token: str, progress: Progress | None = None) -> Alive:
-        """The client is alive: extend its lease, or end its trial if it is to be pruned. Raises: NotFound, LostLease."""
+        """The client is alive: extend its lease, or end its trial if that is pruned. Raises: NotFound, LostLease."""
         claim = self._claim(trial_id, token)
         answer = self._trials.heartbeat(claim, progress, lease=self._lease)
         if answer is HeartbeatAnswer.LOST:

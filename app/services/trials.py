@@ -13,7 +13,7 @@ from pathlib import Path
 from app.domain.errors import Conflict, LostLease
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
-from app.domain.ports import ArtifactStore, Ids, Signals, Suggester
+from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals, Suggester
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.training import TrainingParameters
 from app.domain.tuning.retry import kind_of
@@ -80,6 +80,7 @@ class TrialService:
         signals: Signals,
         suggester_for: Callable[[StudySpec], Suggester],
         lease: timedelta,
+        watch: LeaseWatch,
     ) -> None:
         self._units = units
         self._store = store
@@ -87,6 +88,7 @@ class TrialService:
         self._signals = signals
         self._suggester_for = suggester_for
         self._lease = lease
+        self._watch = watch
 
     def claim(self, worker_id: str) -> TrialWork | None:
         """A waiting trial, or a new one where a study has room for it, leased to the worker."""
@@ -348,23 +350,27 @@ class TrialService:
 
     def reap(self) -> int:
         """Take back what dead workers held; how many trials that were."""
-        with self._units.reading() as unit:
-            study_ids = sorted({trial.study_id for trial in unit.trials.lapsed(unit.now())})
-        n_reaped = 0
-        beaten: list[Trial] = []
-        for study_id in study_ids:
-            with self._units() as unit:
-                study = unit.studies.lock(study_id)
-                lapsed = [trial for trial in unit.trials.lapsed(unit.now()) if trial.study_id == study_id]
-                for trial in lapsed:
-                    beaten += self._ended_attempt(unit, study, trial, LOST, is_final=False)[1]
-                    study = unit.studies.get(study_id)
-                unit.commit()
-            n_reaped += len(lapsed)
-        self._remove(beaten)
+        n_reaped = sum(self._take_back(seen) for seen in self._watch.unextended(self._leased))
         if n_reaped:
             self._signals.wake()
         return n_reaped
+
+    def _leased(self) -> list[Trial]:
+        with self._units.reading() as unit:
+            return unit.trials.leased()
+
+    def _take_back(self, seen: Trial) -> bool:
+        with self._units() as unit:
+            if not unit.trials.having([seen.id]):
+                return False  # its study was deleted
+            study = unit.studies.lock(seen.study_id)
+            held = unit.trials.unextended(seen)
+            if held is None:
+                return False
+            _, beaten = self._ended_attempt(unit, study, held, LOST, is_final=False)
+            unit.commit()
+        self._remove(beaten)
+        return True
 
     def _ended_attempt(
         self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool

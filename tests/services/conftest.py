@@ -33,6 +33,7 @@ from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.trials import TrialService
 from app.services.warm_starting import WarmStartService
+from tests.fakes.lease_watch import ClockLeaseWatch
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
 LEASE = timedelta(seconds=30)
@@ -63,6 +64,7 @@ class House:
     """Every service on one database."""
 
     clock: FakeClock
+    watch: ClockLeaseWatch
     root: Path
     store: FolderArtifactStore
     units: SqlUnitsOfWork
@@ -108,6 +110,7 @@ class House:
 def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     """The services on a fresh database, SQLite and PostgreSQL in turn."""
     clock = FakeClock()
+    watch = ClockLeaseWatch(clock)
     engine = create_engine(database_url)
     units = SqlUnitsOfWork(engine, clock=clock)
     store = FolderArtifactStore(tmp_path / "store")
@@ -122,10 +125,12 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         signals=signals,
         suggester_for=lambda spec: Listening(RandomSearch(spec.space, spec.seed), observed),
         lease=LEASE,
+        watch=watch,
     )
     studies = StudyService(units, ids=ids, signals=signals)
     yield House(
         clock=clock,
+        watch=watch,
         root=tmp_path / "store",
         store=store,
         units=units,
@@ -137,10 +142,11 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             recognise=recognise,
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
+            watch=watch,
         ),
         studies=studies,
         trials=trials,
-        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         own_trials=OwnTrialService(units, ids=ids, signals=signals),
         asking=AskingService(units, trials=trials, new_token=lambda: f"token-number-{next(tokens)}", lease=ASK_LEASE),
