@@ -3,13 +3,20 @@
 from datetime import UTC, datetime, timedelta
 
 from app.domain.datasets import Counts, DatasetSpec, LengthQuantiles, SourceReference, Statistics
-from app.domain.measurement import Estimate, Measurement, Scores
+from app.domain.measurement import EpochMeasurement, Estimate, Measurement, Scores
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.constraints import Constraint
+from app.domain.tuning.pruning import Pruning
+from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.search_space import preset
+from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import StudySpec
 from app.domain.tuning.trial import TrialOutcome
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+NO_RULES = Stopping()
+AT_ONCE = RetryPolicy(backoff_s=0)
 
 
 class FakeClock:
@@ -45,8 +52,12 @@ def study_spec(
     max_attempts: int = 2,
     baselines: bool = False,
     trainer: Trainer = DEFAULT_TRAINER,
+    stopping: Stopping = NO_RULES,
+    retry: RetryPolicy = AT_ONCE,
+    pruning: Pruning | None = None,
+    constraints: tuple[Constraint, ...] = (),
 ) -> StudySpec:
-    """A small random study in the article's space."""
+    """A small random study in the article's space, whose trials don't wait to be tried again."""
     return StudySpec(
         name="a study",
         dataset_id=dataset_id,
@@ -58,6 +69,10 @@ def study_spec(
         max_attempts=max_attempts,
         baselines=baselines,
         trainer=trainer,
+        stopping=stopping,
+        retry=retry,
+        pruning=pruning,
+        constraints=constraints,
     )
 
 
@@ -83,6 +98,11 @@ def measurement(objective: float) -> Measurement:
 def outcome(objective: float) -> TrialOutcome:
     """What a trial with this objective reports."""
     return TrialOutcome(validation=measurement(objective), times_s={"train": 1.0}, vectors_sha256="0" * 64)
+
+
+def epoch_measured(epoch: int, objective: float, *, train_s: float = 1.0) -> EpochMeasurement:
+    """An epoch with this objective."""
+    return EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement(objective).overall)
 
 
 def statistics() -> Statistics:

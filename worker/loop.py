@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from app.domain.errors import SegueError, Unavailable
 from app.domain.ports import ArtifactStore, Signals
@@ -41,6 +42,14 @@ def new_worker_id() -> str:
     return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
+class Reapable(Protocol):
+    """What can be left behind by dead workers."""
+
+    def reap(self) -> int:
+        """Take it back; how many pieces of work that were."""
+        ...
+
+
 class Reaper:
     """Takes back, now and then, what dead workers held. `run` is a thread's whole life, busy slots or not.
 
@@ -48,7 +57,7 @@ class Reaper:
     """
 
     def __init__(
-        self, queues: Sequence[Queue], *, lease_s: float, stopping: Stopping, interval_s: float | None = None
+        self, queues: Sequence[Reapable], *, lease_s: float, stopping: Stopping, interval_s: float | None = None
     ) -> None:
         self._queues = queues
         self._stopping = stopping
@@ -57,11 +66,15 @@ class Reaper:
     def run(self) -> None:
         """Look until the worker is asked to stop."""
         while not self._stopping.is_asked:
-            for source in self._queues:
-                self._reap(source)
+            self.reap()
             self._stopping.wait(self._interval_s)
 
-    def _reap(self, source: Queue) -> None:
+    def reap(self) -> None:
+        """One look at every queue, whatever goes wrong with another."""
+        for source in self._queues:
+            self._reap(source)
+
+    def _reap(self, source: Reapable) -> None:
         try:
             n_reaped = source.reap()
         except SegueError as error:

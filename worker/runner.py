@@ -15,7 +15,7 @@ from typing import IO
 
 from worker.failures import LastSeen
 from worker.memory import n_killed_by_system, private_bytes
-from worker.messages import Ended, Message, Ready, Request, Started, read_message, request_line
+from worker.messages import Answer, Ended, Message, Ready, Request, Started, read_message, request_line
 
 COMMAND = (sys.executable, "-m", "worker.child")
 
@@ -94,6 +94,13 @@ class Runner:
         with suppress(BrokenPipeError):
             _pipe(self._popen.stdin).write(request_line(request))
             _pipe(self._popen.stdin).flush()
+
+    def answer(self, answer: Answer) -> None:
+        """Tell the child whether to go on. One that is gone, or no longer waits, does not mind."""
+        if self._child_pid is not None:
+            with suppress(BrokenPipeError):
+                _pipe(self._popen.stdin).write(request_line(answer))
+                _pipe(self._popen.stdin).flush()
 
     def listen(self, timeout_s: float) -> Message | RunnerGone | None:
         """The next message; None when there is none within the time."""

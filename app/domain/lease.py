@@ -41,6 +41,7 @@ class HeartbeatAnswer(StrEnum):
 
     CONTINUE = "continue"
     CANCEL = "cancel"
+    PRUNE = "prune"
     LOST = "lost"
 
 
@@ -58,7 +59,7 @@ class Failure:
     """Why something failed: a stable `code` and a sentence.
 
     Codes: `infeasible`, `invalid_source`, `out_of_memory`, `timed_out`, `crashed`, `lost`, `storage_full`,
-    `damaged_artifact`, `no_usable_trial`, `error`.
+    `damaged_artifact`, `no_usable_trial`, `no_feasible_trial`, `error`.
     """
 
     code: str

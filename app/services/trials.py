@@ -5,21 +5,26 @@ the next number, and stored only if that number is still free. Two workers that 
 store it; the loser looks again and then sees the winner's trial as pending.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from app.domain.errors import Conflict, LostLease
+from app.domain.errors import Conflict, LostLease, NotFound
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.measurement import EpochMeasurement
 from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals, Suggester
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.training import TrainingParameters
+from app.domain.tuning.retry import kind_of
+from app.domain.tuning.revisions import within
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
+from app.services.contest import contest, contested
+from app.services.epochs import decided, ended_early, with_epochs
 from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
-from app.services.studies import ended, moved, settled
+from app.services.studies import ended, moved, settled, stopped_if_due
 
 KIND = "trials"
 """The artifact store's name for trained vectors."""
@@ -76,37 +81,48 @@ class TrialService:
             study = unit.studies.lock_free(study_id)
             if study is None or not _has_room(unit, study):
                 return None
-            trial = unit.trials.next_waiting(study_id)
+            trial = unit.trials.next_waiting(study_id, by=unit.now())
             if trial is None:
                 return None
-            work = self._start(unit, study, trial, worker_id=worker_id)
+            is_new = trial.role is TrialRole.SEARCH and trial.attempt == 0 and study.stopped is None
+            has_stopped = is_new and _has_stopped(unit, study, ids=self._ids)
+            work = None if has_stopped else self._start(unit, study, trial, worker_id=worker_id)
             unit.commit()
-        return work
+        return self._claim_waiting(study_id, worker_id) if has_stopped else work
 
     def _claim_new(self, study_id: str, worker_id: str) -> TrialWork | None:
         while True:
             with self._units.reading() as unit:
-                spec = unit.studies.get(study_id).spec
+                read = unit.studies.get(study_id)
+                spec = read.spec
                 number = _n_search(unit, study_id)
-                if number >= spec.budget:
+                if number >= spec.budget or read.stopped is not None:
                     return None
-                earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
-            parameters = self._suggester_for(spec).suggest(observations(earlier), number=number)
+                # Without constraints the baselines say nothing of a point.
+                earlier = unit.trials.of_study(study_id, role=None if spec.constraints else TrialRole.SEARCH)
+            seen = within(spec.space, observations(earlier, constraints=spec.constraints))
+            suggester = self._suggester_for(spec)
+            parameters = suggester.suggest(seen, number=number)
+            expected: float | None = None
+            if spec.stopping.min_expected_improvement is not None:
+                expected = suggester.expected_improvement(seen, parameters, number=number)
             with self._units() as unit:
                 study = unit.studies.lock(study_id)
                 if not _has_room(unit, study):
                     return None
-                if _n_search(unit, study_id) != number:
-                    continue  # another worker was quicker: look again, its trial is pending now
-                trial = self._new_trial(unit, study_id, number=number, parameters=parameters)
-                work = self._start(unit, study, trial, worker_id=worker_id)
+                if _n_search(unit, study_id) != number or study.version != read.version:
+                    continue  # another worker or the owner was quicker: look again, its trial is pending now
+                work: TrialWork | None = None
+                if not _has_stopped(unit, study, ids=self._ids, expected_improvement=expected):
+                    trial = self._new_trial(unit, study, number=number, parameters=parameters)
+                    work = self._start(unit, study, trial, worker_id=worker_id)
                 unit.commit()
-            return work
+            return work or self._claim_waiting(study_id, worker_id)
 
-    def _new_trial(self, unit: UnitOfWork, study_id: str, *, number: int, parameters: TrainingParameters) -> Trial:
+    def _new_trial(self, unit: UnitOfWork, study: Study, *, number: int, parameters: TrainingParameters) -> Trial:
         trial = Trial(
             id=self._ids.new("trl"),
-            study_id=study_id,
+            study_id=study.id,
             role=TrialRole.SEARCH,
             number=number,
             name=f"trial-{number}",
@@ -114,6 +130,7 @@ class TrialService:
             parameters=parameters,
             state=TrialState.WAITING,
             created_at=unit.now(),
+            revision=study.revision,
         )
         unit.trials.add(trial)
         return trial
@@ -121,9 +138,12 @@ class TrialService:
     def _start(self, unit: UnitOfWork, study: Study, trial: Trial, *, worker_id: str) -> TrialWork:
         now = unit.now()
         if study.state is StudyState.QUEUED:
-            unit.studies.save(replace(moved(study, StudyState.RUNNING), started_at=now))
+            unit.studies.save(replace(moved(study, StudyState.RUNNING, now=now), started_at=now))
         running = replace(
-            claimed(trial, worker_id=worker_id, now=now, lease=self._lease), state=TrialState.RUNNING, started_at=now
+            claimed(trial, worker_id=worker_id, now=now, lease=self._lease),
+            state=TrialState.RUNNING,
+            started_at=now,
+            not_before=None,
         )
         unit.trials.save(running)
         dataset = unit.datasets.get(study.spec.dataset_id)
@@ -136,16 +156,63 @@ class TrialService:
             vectors=None if source is None else artifact_name(source.id, source.attempt),
         )
 
-    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
-        """The worker is alive: extend its lease; tell it to stop when the study was cancelled."""
+    def heartbeat(
+        self, claim: Claim, progress: Progress | None = None, *, epochs: tuple[EpochMeasurement, ...] = ()
+    ) -> HeartbeatAnswer:
+        """The worker is alive: extend its lease, and keep the epochs measured so far.
+
+        Tells it to stop when the study was cancelled, or when the trial was to be pruned and the worker was not heard.
+        """
         with self._units() as unit:
             answer = extended(unit.trials, claim, progress=progress, expires_at=unit.now() + self._lease)
             if answer is HeartbeatAnswer.CONTINUE:
-                study = unit.studies.get(unit.trials.get(claim.id).study_id)
+                trial = unit.trials.get(claim.id)
+                study = unit.studies.get(trial.study_id)
+                if epochs:
+                    unit.trials.save(with_epochs(unit.trials.held(claim), epochs))
                 if study.state not in OPEN_STATES:
                     answer = HeartbeatAnswer.CANCEL
+                elif trial.outcome is not None and trial.outcome.pruned is not None:
+                    answer = HeartbeatAnswer.PRUNE
             unit.commit()
         return answer
+
+    def measured(self, claim: Claim, epochs: tuple[EpochMeasurement, ...]) -> HeartbeatAnswer:
+        """Keep the epochs measured so far, and say whether the trial goes on after the last of them.
+
+        What is said stays so: the worker may ask again if it did not hear the answer.
+        """
+        with self._units() as unit:
+            try:
+                study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
+                trial = with_epochs(unit.trials.held(claim), epochs)
+            except LostLease:
+                return HeartbeatAnswer.LOST
+            if study.state not in OPEN_STATES:
+                answer = HeartbeatAnswer.CANCEL
+            else:
+                trial, answer = decided(unit, study, trial)
+            unit.trials.save(trial)
+            unit.commit()
+        return answer
+
+    def pruned(self, claim: Claim, outcome: TrialOutcome | None) -> Trial:
+        """The worker ended the trial because it was told to; None when it had to stop the child. Raises: LostLease."""
+        try:
+            with self._units() as unit:
+                study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
+                now = unit.now()
+                trial = ended_early(unit.trials.held(claim), outcome, now=now)
+                unit.trials.save(trial)
+                unit.studies.save(settled(unit, study, now=now, ids=self._ids))
+                unit.commit()
+        except LostLease:
+            stored = self._find(claim.id)
+            if stored is not None and stored.state is TrialState.PRUNED and stored.attempt == claim.attempt:
+                return stored  # this very report was committed, but its acknowledgement was lost
+            raise
+        self._signals.wake()
+        return trial
 
     def complete(self, claim: Claim, outcome: TrialOutcome, *, staged: Path | None) -> Trial:
         """Keep the vectors if they may be the study's best, then store the outcome. Raises: LostLease, StorageFull."""
@@ -156,31 +223,34 @@ class TrialService:
         try:
             trial, beaten = self._complete(claim, outcome, has_vectors=publishes)
         except LostLease:
-            stored = self._trial(claim.id)
-            if stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
+            stored = self._find(claim.id)
+            if stored is not None and stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
                 return stored  # this very report was committed, but its acknowledgement was lost
             self._store.remove(KIND, name)
             raise
-        for left in beaten:
-            self._store.remove(KIND, left)
+        self._remove(beaten)
         self._signals.wake()
         return trial
 
-    def _trial(self, trial_id: str) -> Trial:
+    def _remove(self, trials: Sequence[Trial]) -> None:
+        for left in trials:
+            self._store.remove(KIND, artifact_name(left.id, left.attempt))
+
+    def _find(self, trial_id: str) -> Trial | None:
         with self._units.reading() as unit:
-            return unit.trials.get(trial_id)
+            return next(iter(unit.trials.having([trial_id])), None)
 
     def _may_be_best(self, claim: Claim, outcome: TrialOutcome) -> bool:
         with self._units.reading() as unit:
-            trial = unit.trials.get(claim.id)
+            trial = _claimed_trial(unit, claim)
             study = unit.studies.get(trial.study_id)
-            best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
-        return _is_better(replace(trial, outcome=outcome), best)
+            completed = replace(trial, state=TrialState.COMPLETED, outcome=outcome)
+            return contest(unit, study, completed).is_kept(completed)
 
-    def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, list[str]]:
+    def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, Sequence[Trial]]:
         with self._units() as unit:
             # The study first, then the trial: everybody locks in this order.
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
             now = unit.now()
             trial = ended(
                 unit.trials.held(claim),
@@ -191,27 +261,20 @@ class TrialService:
                 has_vectors=has_vectors,
                 progress=Progress(phase="completed", fraction=1.0),
             )
-            beaten: list[Trial] = []
-            best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
-            if _is_better(trial, best):
-                study = replace(study, best_trial_id=trial.id)
-                beaten = [] if best is None else [best]
-            elif has_vectors:
-                trial = replace(trial, has_vectors=False)
-                beaten = [trial]
             unit.trials.save(trial)
-            for loser in beaten:
-                unit.trials.save(replace(loser, has_vectors=False))
+            study, beaten = contested(unit, study, trial)
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
             unit.commit()
-        return trial, [artifact_name(loser.id, loser.attempt) for loser in beaten]
+        is_kept = has_vectors and all(loser.id != trial.id for loser in beaten)
+        return replace(trial, has_vectors=is_kept), beaten
 
     def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Trial:
         """The attempt failed. A final failure is the point's own: it is infeasible. Raises: LostLease."""
         with self._units() as unit:
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
-            trial = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
+            trial, beaten = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
             unit.commit()
+        self._remove(beaten)
         self._signals.wake()
         return trial
 
@@ -226,7 +289,7 @@ class TrialService:
     def release(self, claim: Claim) -> None:
         """The worker stops and hands the trial back: the attempt does not count. Raises: LostLease."""
         with self._units() as unit:
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
             held = unit.trials.held(claim)
             if study.state in OPEN_STATES:
                 unit.trials.save(replace(_waiting(held), attempt=held.attempt - 1))
@@ -248,32 +311,63 @@ class TrialService:
 
     def _take_back(self, seen: Trial) -> bool:
         with self._units() as unit:
-            study = unit.studies.lock(seen.study_id)
+            try:
+                study = unit.studies.lock(seen.study_id)
+            except NotFound:
+                return False  # deleted with its trials since it was seen
             held = unit.trials.unextended(seen)
             if held is None:
                 return False
-            self._ended_attempt(unit, study, held, LOST, is_final=False)
+            _, beaten = self._ended_attempt(unit, study, held, LOST, is_final=False)
             unit.commit()
+        self._remove(beaten)
         return True
 
-    def _ended_attempt(self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool) -> Trial:
+    def _ended_attempt(
+        self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool
+    ) -> tuple[Trial, Sequence[Trial]]:
+        """The trial as it is now, and those whose vectors are of no more use."""
         now = unit.now()
+        kind, retry = kind_of(failure), study.spec.retry
+        failures = held.failures if kind is None or is_final else held.failures.with_one(kind)
+        beaten: Sequence[Trial] = ()
         if study.state not in OPEN_STATES:
             trial = ended(held, TrialState.CANCELLED, now=now)
         elif is_final:
             trial = ended(held, TrialState.INFEASIBLE, now=now, failure=failure)
-        elif counted(held.attempt, failure) >= study.spec.max_attempts:
-            trial = ended(held, TrialState.FAILED, now=now, failure=failure)
-        else:
+        elif kind is None:
             trial = replace(_waiting(held), attempt=counted(held.attempt, failure), failure=failure)
+        elif retry.allows(failures, kind, max_attempts=study.spec.max_attempts):
+            not_before = now + timedelta(seconds=retry.wait_s(failures.total))
+            trial = replace(_waiting(held), failure=failure, failures=failures, not_before=not_before)
+        else:
+            trial = ended(held, TrialState.FAILED, now=now, failure=failure, failures=failures)
         unit.trials.save(trial)
         if trial.state in ENDED_STATES:
+            study, beaten = contested(unit, study, trial)
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
-        return trial
+        return trial, beaten
 
 
 def _n_search(unit: UnitOfWork, study_id: str) -> int:
     return sum(n for (role, _), n in unit.trials.counts(study_id).items() if role is TrialRole.SEARCH)
+
+
+def _has_stopped(unit: UnitOfWork, study: Study, *, ids: Ids, expected_improvement: float | None = None) -> bool:
+    """Whether one of the locked study's rules lets no further trial begin. It is stored then; the caller commits."""
+    now = unit.now()
+    stopped = stopped_if_due(unit, study, now=now, expected_improvement=expected_improvement)
+    if stopped.stopped is None:
+        return False
+    unit.studies.save(settled(unit, stopped, now=now, ids=ids))
+    return True
+
+
+def _claimed_trial(unit: UnitOfWork, claim: Claim) -> Trial:
+    """The trial that a worker reports on. Raises: LostLease when it was deleted with its study."""
+    for trial in unit.trials.having([claim.id]):
+        return trial
+    raise LostLease(f"Trial {claim.id!r} was deleted.")
 
 
 def _has_room(unit: UnitOfWork, study: Study) -> bool:
@@ -286,11 +380,4 @@ def _has_room(unit: UnitOfWork, study: Study) -> bool:
 def _waiting(held: Trial) -> Trial:
     if TrialState.WAITING not in TRIAL_MOVES[held.state]:
         raise Conflict(f"Trial {held.id!r} is {held.state.value} and cannot wait again.")
-    return replace(held, state=TrialState.WAITING, lease=None, progress=None, started_at=None)
-
-
-def _is_better(trial: Trial, best: Trial | None) -> bool:
-    """Whether a trial of the search beats the best so far; the earlier one wins a tie."""
-    if trial.role is not TrialRole.SEARCH or trial.objective is None:
-        return False
-    return best is None or best.objective is None or trial.objective > best.objective
+    return replace(held, state=TrialState.WAITING, lease=None, progress=None, started_at=None, outcome=None)

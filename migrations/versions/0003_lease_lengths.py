@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002_lease_lengths"
-down_revision = "0001"
+revision = "0003_lease_lengths"
+down_revision = "0002_study_life"
 branch_labels = None
 depends_on = None
 
