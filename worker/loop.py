@@ -66,13 +66,9 @@ class Reaper:
     def run(self) -> None:
         """Look until the worker is asked to stop."""
         while not self._stopping.is_asked:
-            self.reap()
+            for source in self._queues:
+                self._reap(source)
             self._stopping.wait(self._interval_s)
-
-    def reap(self) -> None:
-        """One look at every queue, whatever goes wrong with another."""
-        for source in self._queues:
-            self._reap(source)
 
     def _reap(self, source: Reapable) -> None:
         try:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from app.domain.errors import Conflict, LostLease, NotFound
+from app.domain.errors import Conflict, LostLease
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
 from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals, Suggester
@@ -311,10 +311,9 @@ class TrialService:
 
     def _take_back(self, seen: Trial) -> bool:
         with self._units() as unit:
-            try:
-                study = unit.studies.lock(seen.study_id)
-            except NotFound:
-                return False  # deleted with its trials since it was seen
+            if not unit.trials.having([seen.id]):
+                return False  # its study was deleted
+            study = unit.studies.lock(seen.study_id)
             held = unit.trials.unextended(seen)
             if held is None:
                 return False
