@@ -26,7 +26,8 @@ def test_the_late_report_of_a_worker_that_stood_still_for_three_leases_is_refuse
     assert f"Discarded trial {caught.id} (attempt 1)" in house.log.read_text(encoding="utf-8")
 
 
-def test_a_worker_that_stood_still_amid_a_training_gives_it_up(house: House) -> None:
+def test_a_worker_that_stood_still_amid_a_training_gives_it_up(sqlite_house: House) -> None:
+    house = sqlite_house
     frozen = house.doomed(Fate(notes=house.notes))
     house.frozen.append(psutil.Process(frozen.pid))
     study = house.study(epochs=LONG, n_initial=1)
