@@ -53,6 +53,7 @@ def test_a_dead_workers_trial_runs_again_within_a_lease_and_15_s_though_the_cloc
     study = house.study(epochs=LONG, n_initial=1)
     caught = house.caught_training(study)
     house.doomed(Fate(clock=clock), lease_s=PATIENT_LEASE_S)
+    until(lambda: house.log.read_text(encoding="utf-8").count(" is ready.") == 2, "another is there")
     kill(holder)
     killed_at = time.monotonic()
     set_off(clock, jump_s)

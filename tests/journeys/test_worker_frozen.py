@@ -40,7 +40,7 @@ def assert_refused(house: House, frozen: subprocess.Popen[bytes], study: Study, 
     """Another worker measures the trial; the one that stood still changes nothing and then works on."""
     stopped_at = time.monotonic()
     other = house.worker()
-    until(lambda: house.container.studies.trial(caught.id).attempt == 2, "another takes it", within_s=LEASE_S + 15)
+    until(lambda: house.container.studies.trial(caught.id).attempt == 2, "another takes it")
     house.assert_complete(study)
     counted = house.trials(study, None)
     until(lambda: time.monotonic() > stopped_at + 3 * LEASE_S, "three leases have gone by")
