@@ -2,8 +2,8 @@
 
 A study of the article's size on the shipped listening, the same seeds without pruning and by each rule: the objective
 of the best trial on the validation pairs, that of its confirmation on the test pairs, and the epochs and seconds that
-the search has trained. Seconds are those of the machine, which may do something else meanwhile. The space is the article's,
-cut to where a trial takes a second (`CHEAP`), or the whole of it (`--whole`).
+the search has trained. Seconds are those of the machine, which may do something else meanwhile. The space is the
+article's, cut to where a trial takes a second (`CHEAP`), or the whole of it (`--whole`).
 """
 
 import argparse
