@@ -27,7 +27,7 @@ Beat = Callable[[Progress | None], HeartbeatAnswer]
 
 
 def heartbeat_interval_s(lease_s: float) -> float:
-    """How often to report that nothing new is to be told, unless it is set."""
+    """Seconds between heartbeats that tell nothing new, where they are not set."""
     return min(lease_s / 3, LONGEST_SILENCE_S)
 
 

@@ -19,6 +19,8 @@ from tests.journeys.house import House, opened, settings_for
 from tests.journeys.listening import Compiled, compiled_ring
 from tests.journeys.mayhem import Mayhem, Toll
 
+DATABASES = ("sqlite", "postgresql")
+
 
 @contextmanager
 def database(kind: str, folder: Path) -> Iterator[str]:
@@ -75,11 +77,12 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200, help="deaths on each database (200)")
     parser.add_argument("--workers", type=int, default=8, help="workers of the crowd (8)")
     parser.add_argument("--trials", type=int, default=200, help="trials for each of them (200); 0 leaves the crowd out")
+    parser.add_argument("--databases", nargs="+", choices=DATABASES, default=DATABASES, help="(both)")
     parser.add_argument("--seed", type=int, default=0, help="of the fates (0)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         compiled = compiled_ring(Path(folder))
-        for kind in ("sqlite", "postgresql"):
+        for kind in given.databases:
             if given.kills:
                 with house(kind, compiled) as found:
                     tell_toll(kind, Mayhem(found, n_kills=given.kills, seed=given.seed).run())

@@ -27,6 +27,8 @@ from tests.journeys.listening import Compiled
 from tests.processes import Server, start_program, start_server, start_worker, stop, until
 
 LEASE_S = 2.0
+PATIENT_LEASE_S = 6.0
+"""The lease of workers that must not be too slow to keep it, however busy the machine is."""
 
 QUICK = 1
 """Epochs of a trial that is over at once."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.doomed import Fate
-from tests.journeys.house import LEASE_S, LONG, House
+from tests.journeys.house import LONG, PATIENT_LEASE_S, House
 from tests.processes import kill, until
 
 HOUR_S = 3600
@@ -30,7 +30,7 @@ def set_off(clock: Path, seconds: int) -> None:
 
 def test_no_living_worker_is_declared_dead_however_the_clock_jumps(house: House, clock: Path) -> None:
     for _ in range(2):
-        house.doomed(Fate(clock=clock))
+        house.doomed(Fate(clock=clock), lease_s=PATIENT_LEASE_S, reap_interval_s=0.2)
     study = house.study(epochs=LONG, n_initial=2, parallelism=2)
     until(lambda: len(house.view(study).running) == 2, "both are at work")
     offsets = cycle([HOUR_S, 0, -HOUR_S, 0])
@@ -49,16 +49,17 @@ def test_no_living_worker_is_declared_dead_however_the_clock_jumps(house: House,
 def test_a_dead_workers_trial_runs_again_within_a_lease_and_15_s_though_the_clock_jumps(
     house: House, clock: Path, jump_s: int
 ) -> None:
-    holder = house.doomed(Fate(clock=clock))
+    holder = house.doomed(Fate(clock=clock), lease_s=PATIENT_LEASE_S)
     study = house.study(epochs=LONG, n_initial=1)
     caught = house.caught_training(study)
-    house.doomed(Fate(clock=clock))
+    house.doomed(Fate(clock=clock), lease_s=PATIENT_LEASE_S)
+    until(lambda: house.log.read_text(encoding="utf-8").count(" is ready.") == 2, "another is there")
     kill(holder)
     killed_at = time.monotonic()
     set_off(clock, jump_s)
     until(
         lambda: house.container.studies.trial(caught.id).attempt == 2,
         "another worker takes the trial",
-        within_s=LEASE_S + 15 - (time.monotonic() - killed_at),
+        within_s=PATIENT_LEASE_S + 15 - (time.monotonic() - killed_at),
     )
     house.assert_complete(study)

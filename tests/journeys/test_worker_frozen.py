@@ -26,7 +26,8 @@ def test_the_late_report_of_a_worker_that_stood_still_for_three_leases_is_refuse
     assert f"Discarded trial {caught.id} (attempt 1)" in house.log.read_text(encoding="utf-8")
 
 
-def test_a_worker_that_stood_still_amid_a_training_gives_it_up(house: House) -> None:
+def test_a_worker_that_stood_still_amid_a_training_gives_it_up(sqlite_house: House) -> None:
+    house = sqlite_house
     frozen = house.doomed(Fate(notes=house.notes))
     house.frozen.append(psutil.Process(frozen.pid))
     study = house.study(epochs=LONG, n_initial=1)
@@ -39,7 +40,7 @@ def assert_refused(house: House, frozen: subprocess.Popen[bytes], study: Study, 
     """Another worker measures the trial; the one that stood still changes nothing and then works on."""
     stopped_at = time.monotonic()
     other = house.worker()
-    until(lambda: house.container.studies.trial(caught.id).attempt == 2, "another takes it", within_s=LEASE_S + 15)
+    until(lambda: house.container.studies.trial(caught.id).attempt == 2, "another takes it")
     house.assert_complete(study)
     counted = house.trials(study, None)
     until(lambda: time.monotonic() > stopped_at + 3 * LEASE_S, "three leases have gone by")

@@ -39,7 +39,7 @@ def test_a_migrated_database_is_current_and_migrating_again_changes_nothing(data
 
 def test_a_lease_of_the_version_before_has_no_length(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'segue.db'}"
-    upgrade(url, revision="0001")
+    upgrade(url, revision="0002_study_life")
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.exec_driver_sql(

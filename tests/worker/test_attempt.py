@@ -135,7 +135,7 @@ def test_epochs_are_reported_and_the_child_goes_on_when_told(bench: Bench, ledge
 
 def test_a_child_that_is_told_to_end_tells_what_it_measured(bench: Bench, ledger: Ledger) -> None:
     held = HeldAct(Act.SHOW_EPOCHS, ledger)
-    ledger.answer = ledger.epoch_answer = HeartbeatAnswer.PRUNE
+    ledger.epoch_answer = HeartbeatAnswer.PRUNE
     bench.carry_out(held)
     assert ledger.epochs == [(1, False), (2, True)]
     assert ledger.reports == ["completed show_epochs"]
