@@ -97,7 +97,7 @@ def main() -> int:
     if n_swept:
         _log.info("Removed %d folder(s) that dead workers left.", n_swept)
     _log.info("Worker %s is ready.", worker_id)
-    threading.Thread(target=_load_suggesters, name="suggesters", daemon=True).start()
+    threading.Thread(target=_load_suggesters, name="suggesters").start()
     try:
         assemble(container, shape=shape, worker_id=worker_id, asked=asked).run()
     finally:

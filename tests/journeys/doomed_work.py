@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.journeys.doomed import die
 from worker import work
-from worker.messages import Request, Result, Tell
+from worker.messages import Request, Result, Show, Tell
 
 
 class Requests:
@@ -31,10 +31,10 @@ def warm_for(request: Request) -> None:
     work.warm_for(request)
 
 
-def perform(request: Request, tell: Tell) -> Result:
+def perform(request: Request, tell: Tell, show: Show) -> Result:
     """As any child."""
     _pass("child.before")
-    result = work.perform(request, tell)
+    result = work.perform(request, tell, show)
     _pass("child.after")
     return result
 

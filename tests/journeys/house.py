@@ -16,6 +16,7 @@ import psutil
 from app.bootstrap import Container, build
 from app.config import Settings, load
 from app.domain.datasets import Dataset, DatasetState
+from app.domain.training import Trainer
 from app.domain.tuning.search_space import SearchSpace, Value, preset
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import ENDED_STATES, Trial, TrialRole, TrialState
@@ -150,6 +151,7 @@ class House:
             "n_initial": 3,
             "n_iterations": 0,
             "baselines": False,
+            "trainer": Trainer.GENSIM,  # slow enough to be caught in the middle
         }
         wanted |= changes
         if "dataset_id" not in wanted:
