@@ -10,6 +10,7 @@ from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
+from app.adapters.ranks import read_ranks
 from app.adapters.redis.signals import RedisSignals
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
@@ -18,8 +19,11 @@ from app.config import Settings
 from app.domain.ports import Clock, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
+from app.domain.tuning.first_points import FirstPointsSuggester
 from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
+from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.serving import ServingService
@@ -38,6 +42,7 @@ class Container:
     live: LiveIndexes
     datasets: DatasetService
     studies: StudyService
+    comparisons: ComparisonService
     trials: TrialService
     models: ModelService
     serving: ServingService
@@ -62,6 +67,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
     models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
+    studies = StudyService(units, ids=ids, signals=signals)
     live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
     return Container(
         settings=settings,
@@ -78,7 +84,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             sources=settings.sources,
             lease=lease,
         ),
-        studies=StudyService(units, ids=ids, signals=signals),
+        studies=studies,
+        comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         trials=TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease),
         models=models,
         serving=ServingService(
@@ -95,6 +102,14 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
 
 
 def _suggester_for(spec: StudySpec) -> Suggester:
+    """What the study asks for, beneath what it begins with and what makes one objective of two."""
+    suggester = _single_suggester_for(spec)
+    if spec.objectives:
+        suggester = ScalarisingSuggester(suggester, names=spec.objectives, seed=spec.seed)
+    return FirstPointsSuggester(suggester, spec.first_points) if spec.first_points else suggester
+
+
+def _single_suggester_for(spec: StudySpec) -> Suggester:
     if spec.algorithm == "random":
         return RandomSearch(spec.space, spec.seed)
     # Imported when a worker first asks: a server never suggests and starts without loading scikit-learn.

@@ -18,6 +18,7 @@ from prometheus_client import (
 
 from app.api import (
     aliases,
+    comparisons,
     datasets,
     health,
     models,
@@ -65,7 +66,19 @@ def create_app(container: Container) -> FastAPI:
     )
     app.state.services = services_of(container)
     app.state.upload_threads = anyio.CapacityLimiter(uploads.MOST_AT_ONCE)
-    for subject in (songs, recommendations, plays, uploads, datasets, studies, trials, models, aliases, health):
+    for subject in (
+        songs,
+        recommendations,
+        plays,
+        uploads,
+        datasets,
+        studies,
+        comparisons,
+        trials,
+        models,
+        aliases,
+        health,
+    ):
         app.include_router(subject.router, responses=problems(422, 500, 503))
     tell_problems(app)
     describe(app)
@@ -85,6 +98,7 @@ def services_of(container: Container) -> Services:
     return Services(
         datasets=container.datasets,
         studies=container.studies,
+        comparisons=container.comparisons,
         models=container.models,
         serving=container.serving,
         status=container.live.status,

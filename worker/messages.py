@@ -45,7 +45,10 @@ class DatasetRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRequest:
-    """Measure one trial. `vectors` holds those that a confirmation measures; others are trained."""
+    """Measure one trial. `vectors` holds those that a confirmation measures; others are trained.
+
+    What became of each pair is left in the folder `ranks`, if there is one.
+    """
 
     limits: Limits
     staged: Path
@@ -57,6 +60,7 @@ class TrialRequest:
     objective: Objective
     seed: int
     vectors: Path | None = None
+    ranks: Path | None = None
     subject: Literal["trial"] = "trial"
 
 
@@ -64,6 +68,7 @@ class TrialRequest:
 class ModelRequest:
     """Build a model's files. `sources` are given when the whole dataset must be compiled again for a full fit.
 
+    `scope` names the segment that training sees alone.
     Training is only repeatable with the study's own number of threads; searching neighbours may use more.
     """
 
@@ -78,6 +83,7 @@ class ModelRequest:
     seed: int
     vectors: Path | None
     sources: Sources | None
+    scope: str | None = None
     subject: Literal["model"] = "model"
 
 

@@ -149,10 +149,12 @@ class HeldTrial(Held):
         self._service = service
         self._allowance = allowance
         self._artifacts = artifacts
+        self._ranks: Path | None = None
 
     def request(self, *, staged: Path, scratch: Path) -> TrialRequest:
         """Measure the trial."""
         trial, spec, vectors = self._work.trial, self._work.spec, self._work.vectors
+        self._ranks = scratch
         return TrialRequest(
             limits=self._allowance.limits(spec.threads),
             staged=staged,
@@ -164,12 +166,18 @@ class HeldTrial(Held):
             objective=spec.objective,
             seed=spec.seed,
             vectors=None if vectors is None else self._artifacts.open("trials", vectors),
+            ranks=scratch,
         )
 
     def complete(self, result: Result, staged: Path) -> None:
         """Report the outcome."""
         measured = _expected(result, TrialMeasured)
-        self._service.complete(self.claim, measured.outcome, staged=staged if measured.has_vectors else None)
+        self._service.complete(
+            self.claim,
+            measured.outcome,
+            staged=staged if measured.has_vectors else None,
+            ranks=self._ranks if measured.outcome.has_ranks else None,
+        )
 
     def cancelled(self) -> None:
         """Report that it was stopped as told."""
@@ -212,6 +220,7 @@ class HeldModel(Held):
             seed=work.spec.seed,
             vectors=None if is_full else self._artifacts.open("trials", work.vectors),
             sources=self._sources() if is_full and is_sample else None,
+            scope=work.spec.objective.scope,
         )
 
     def complete(self, result: Result, staged: Path) -> None:

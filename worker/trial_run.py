@@ -11,6 +11,7 @@ from typing import assert_never
 from app.adapters import best_scores  # noqa: F401 # a runner compiles it before it forks, not each child
 from app.adapters.corpus import read_corpus
 from app.adapters.exact_search import ExactNeighbourSearch
+from app.adapters.ranks import PairSet, write_ranks
 from app.adapters.vectors import read_vectors, vectors_sha256, write_vectors
 from app.domain import plain_baselines
 from app.domain.embedding import Embeddings, scoring_rows
@@ -18,7 +19,9 @@ from app.domain.evaluating import answerable_queries, evaluate, evaluate_lists
 from app.domain.lease import Progress
 from app.domain.listening import Pairs
 from app.domain.measurement import EpochMeasurement, Measurement
+from app.domain.pairing import PairRanks
 from app.domain.training import TrainingParameters, TrainingProgress
+from app.domain.tuning.aggregating import aggregated
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
 from worker.messages import Tell, TrialMeasured, TrialRequest
 from worker.training import trainer_of
@@ -70,8 +73,10 @@ class _TrialRun:
         self._epochs: list[EpochMeasurement] = []
         self._training_began = 0.0
         self._validation: Measurement | None = None
+        self._ranks: dict[PairSet, PairRanks] = {}
         with self._phase("load"):
-            self._corpus = read_corpus(request.corpus)
+            corpus, scope = read_corpus(request.corpus), request.objective.scope
+            self._corpus = corpus if scope is None else corpus.scoped(scope)
             self._counts = self._corpus.training_counts()
 
     def outcome(self) -> TrialMeasured:
@@ -95,7 +100,7 @@ class _TrialRun:
                 on_epoch=self._measure_epoch,
             )
         is_baseline = request.role is TrialRole.BASELINE
-        test = self._measurement(embeddings, self._corpus.test) if is_baseline else None
+        test = self._measurement(embeddings, "test") if is_baseline else None
         with self._phase("write"):
             sha256 = vectors_sha256(embeddings) if is_baseline else write_vectors(request.staged, embeddings)
         return self._measured(test=test, sha256=sha256, has_vectors=not is_baseline)
@@ -105,7 +110,7 @@ class _TrialRun:
         if epoch not in measured_epochs(parameters.epochs):
             return
         train_s = time.perf_counter() - self._training_began - self._watch.seconds.get("evaluate", 0.0)
-        measurement = self._measurement(embeddings, self._corpus.validation)
+        measurement = self._measurement(embeddings, "validation")
         self._epochs.append(EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement.overall))
         if epoch == parameters.epochs:
             self._validation = measurement
@@ -116,29 +121,32 @@ class _TrialRun:
             raise ValueError(msg)
         with self._phase("load"):
             embeddings = read_vectors(self._request.vectors)
-        test = self._measurement(embeddings, self._corpus.test)
+        test = self._measurement(embeddings, "test")
         return self._measured(test=test, sha256=vectors_sha256(embeddings), has_vectors=False)
 
     def _plain_baseline(self) -> TrialMeasured:
-        self._validation = self._plain_measurement(self._corpus.validation)
-        return self._measured(test=self._plain_measurement(self._corpus.test), sha256=None, has_vectors=False)
+        self._validation = self._plain_measurement("validation")
+        return self._measured(test=self._plain_measurement("test"), sha256=None, has_vectors=False)
 
-    def _measurement(self, embeddings: Embeddings, pairs: Pairs) -> Measurement:
+    def _measurement(self, embeddings: Embeddings, pair_set: PairSet) -> Measurement:
         request, corpus = self._request, self._corpus
         with self._phase("evaluate"):
-            return evaluate(
+            measurement = evaluate(
                 scoring_rows(embeddings, self._parameters().scoring),
-                pairs,
+                self._pairs(pair_set),
                 search=self._search,
                 k=request.objective.k,
                 hr_weight=request.objective.hr_weight,
                 repeats=corpus.split.repeats,
                 segments=corpus.segments,
                 training_counts=self._counts,
+                artists=corpus.artists,
+                on_ranks=lambda ranks: self._keep(pair_set, ranks),
             )
+        return self._aggregated(measurement)
 
-    def _plain_measurement(self, pairs: Pairs) -> Measurement:
-        request, corpus = self._request, self._corpus
+    def _plain_measurement(self, pair_set: PairSet) -> Measurement:
+        request, corpus, pairs = self._request, self._corpus, self._pairs(pair_set)
         with self._phase("evaluate"):
             queries = answerable_queries(pairs)
             match request.method:
@@ -153,7 +161,7 @@ class _TrialRun:
                     raise ValueError(msg)
                 case _ as never:
                     assert_never(never)
-            return evaluate_lists(
+            measurement = evaluate_lists(
                 lists,
                 queries,
                 pairs,
@@ -162,15 +170,33 @@ class _TrialRun:
                 repeats=corpus.split.repeats,
                 segments=corpus.segments,
                 training_counts=self._counts,
+                artists=corpus.artists,
+                on_ranks=lambda ranks: self._keep(pair_set, ranks),
             )
+        return self._aggregated(measurement)
+
+    def _pairs(self, pair_set: PairSet) -> Pairs:
+        return self._corpus.validation if pair_set == "validation" else self._corpus.test
+
+    def _keep(self, pair_set: PairSet, ranks: PairRanks) -> None:
+        """Those of the last epoch stay."""
+        self._ranks[pair_set] = ranks
+
+    def _aggregated(self, measurement: Measurement) -> Measurement:
+        objective = self._request.objective
+        return aggregated(measurement, aggregate=objective.aggregate, weights=objective.weights)
 
     def _measured(self, *, test: Measurement | None, sha256: str | None, has_vectors: bool) -> TrialMeasured:
+        if self._request.ranks is not None:
+            with self._phase("write"):
+                write_ranks(self._request.ranks, self._ranks)
         outcome = TrialOutcome(
             validation=self._validation,
             test=test,
             epochs=tuple(self._epochs),
             times_s={name: round(seconds, 6) for name, seconds in self._watch.seconds.items()},
             vectors_sha256=sha256,
+            has_ranks=self._request.ranks is not None,
         )
         return TrialMeasured(outcome=outcome, has_vectors=has_vectors)
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from app.domain.datasets import DatasetState
+from app.domain.datasets import Counts, DatasetState
 from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.ports import Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.objectives import check_segments
 from app.domain.tuning.study import STUDY_MOVES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import (
     ENDED_STATES,
@@ -57,19 +58,26 @@ class StudyService:
     def create(self, spec: StudySpec, *, idempotency: Idempotency[Study] | None = None) -> Study | Replay:
         """Ask for a study. Raises: InvalidRequest when there is no such dataset, Conflict when it is not ready."""
         with self._units() as unit:
-
-            def create() -> Study:
-                self._check_dataset(unit, spec.dataset_id)
-                study = Study(id=self._ids.new("std"), spec=spec, state=StudyState.QUEUED, created_at=unit.now())
-                unit.studies.add(study)
-                if spec.baselines:
-                    for number, baseline in enumerate(baselines(epochs=_baseline_epochs(spec))):
-                        unit.trials.add(self._baseline_trial(study, number=number, baseline=baseline))
-                return study
-
-            study = once(unit, idempotency, create)
+            study = once(unit, idempotency, lambda: self.added(unit, spec))
             unit.commit()
         self._signals.wake()
+        return study
+
+    def added(self, unit: UnitOfWork, spec: StudySpec) -> Study:
+        """A new study and its baselines, added in a unit of work of the caller's.
+
+        Raises: InvalidRequest when there is no such dataset or segment, Conflict when the dataset is not ready.
+        """
+        self._check_dataset(unit, spec.dataset_id)
+        objective = spec.objective
+        check_segments(
+            objective.aggregate, weights=objective.weights, scope=objective.scope, segments=segments_of(unit, spec)
+        )
+        study = Study(id=self._ids.new("std"), spec=spec, state=StudyState.QUEUED, created_at=unit.now())
+        unit.studies.add(study)
+        if spec.baselines:
+            for number, baseline in enumerate(baselines(epochs=_baseline_epochs(spec))):
+                unit.trials.add(self._baseline_trial(study, number=number, baseline=baseline))
         return study
 
     def _check_dataset(self, unit: UnitOfWork, dataset_id: str) -> None:
@@ -153,6 +161,12 @@ class StudyService:
             unit.commit()
         self._signals.wake()
         return study
+
+
+def segments_of(unit: UnitOfWork, spec: StudySpec) -> Mapping[str, Counts]:
+    """The segments of the study's dataset by name; none where it has none."""
+    statistics = unit.datasets.get(spec.dataset_id).statistics
+    return {} if statistics is None else statistics.segments
 
 
 def _baseline_epochs(spec: StudySpec) -> int:

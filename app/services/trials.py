@@ -18,10 +18,11 @@ from app.domain.training import TrainingParameters
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
+from app.services.artifacts import RANKS, VECTORS
 from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
 from app.services.studies import ended, moved, settled
 
-KIND = "trials"
+KIND = VECTORS
 """The artifact store's name for trained vectors."""
 
 N_STUDIES_LOOKED_AT = 20
@@ -145,9 +146,14 @@ class TrialService:
             unit.commit()
         return answer
 
-    def complete(self, claim: Claim, outcome: TrialOutcome, *, staged: Path | None) -> Trial:
-        """Keep the vectors if they may be the study's best, then store the outcome. Raises: LostLease, StorageFull."""
+    def complete(self, claim: Claim, outcome: TrialOutcome, *, staged: Path | None, ranks: Path | None = None) -> Trial:
+        """Keep the ranks, and the vectors if they may be the study's best, then store the outcome.
+
+        Raises: LostLease, StorageFull.
+        """
         name = artifact_name(claim.id, claim.attempt)
+        if ranks is not None:
+            self._store.publish(ranks, RANKS, name)
         publishes = staged is not None and self._may_be_best(claim, outcome)
         if staged is not None and publishes:
             self._store.publish(staged, KIND, name)
@@ -158,6 +164,7 @@ class TrialService:
             if stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
                 return stored  # this very report was committed, but its acknowledgement was lost
             self._store.remove(KIND, name)
+            self._store.remove(RANKS, name)
             raise
         for left in beaten:
             self._store.remove(KIND, left)

@@ -164,6 +164,7 @@ def test_a_trial_of_the_search_keeps_its_vectors_and_measures_them_on_the_valida
         repeats=corpus.split.repeats,
         segments=corpus.segments,
         training_counts=corpus.training_counts(),
+        artists=corpus.artists,
     )
     assert trial.has_vectors
     assert trial.outcome.validation == again

@@ -4,8 +4,9 @@ A suggester keeps nothing between calls: each suggestion is computed anew from t
 numbers, with a seed drawn from the study's seed and the trial's number, and is stored before it is used.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from app.domain.measurement import Measurement
 from app.domain.training import TrainingParameters
 from app.domain.tuning.trial import Trial, TrialState
 
@@ -18,6 +19,8 @@ class Observation:
     parameters: TrainingParameters
     value: float | None
     is_infeasible: bool = False
+    measurement: Measurement | None = field(default=None, compare=False, repr=False)
+    """What the value was read from, for a study that looks at more than one."""
 
 
 def observations(trials: list[Trial]) -> list[Observation]:
@@ -32,6 +35,7 @@ def observations(trials: list[Trial]) -> list[Observation]:
                 parameters=trial.parameters,
                 value=trial.objective,
                 is_infeasible=trial.state is TrialState.INFEASIBLE,
+                measurement=None if trial.outcome is None else trial.outcome.validation,
             )
         )
     return told
