@@ -1,7 +1,7 @@
 """The services on a real database, in a hurry: no files but small ones, no worker but the test."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import UuidIds
 from app.adapters.polling import PollingSignals
+from app.adapters.ranks import read_ranks
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
@@ -18,6 +19,7 @@ from app.domain.datasets import Dataset
 from app.domain.training import Trainer
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.study import Study, StudySpec
+from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.studies import StudyService
@@ -39,6 +41,7 @@ class House:
     studies: StudyService
     trials: TrialService
     models: ModelService
+    comparisons: ComparisonService
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def staged(self) -> Path:
@@ -48,13 +51,15 @@ class House:
         (folder / "input.npy").write_bytes(b"vectors")
         return folder
 
-    def ready_dataset(self) -> Dataset:
-        """A dataset that a worker has prepared."""
+    def ready_dataset(self, segments: Mapping[str, int] | None = None) -> Dataset:
+        """A dataset that a worker has prepared; `segments` are validation pairs by segment."""
         created = self.datasets.create(dataset_spec())
         assert isinstance(created, Dataset)
         work = self.datasets.claim("worker")
         assert work is not None
-        return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
+        return self.datasets.complete(
+            work.claim, staged=self.staged(), statistics=statistics(segments), fingerprint="f" * 64
+        )
 
     def study(self, **changes: int | bool | Trainer) -> Study:
         """A queued study on a dataset of its own."""
@@ -73,6 +78,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     store = FolderArtifactStore(tmp_path / "store")
     ids = UuidIds()
     signals = PollingSignals()
+    studies = StudyService(units, ids=ids, signals=signals)
     yield House(
         clock=clock,
         root=tmp_path / "store",
@@ -87,7 +93,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
         ),
-        studies=StudyService(units, ids=ids, signals=signals),
+        studies=studies,
         trials=TrialService(
             units,
             store=store,
@@ -97,5 +103,6 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             lease=LEASE,
         ),
         models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+        comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
     )
     engine.dispose()
