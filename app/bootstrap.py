@@ -21,6 +21,7 @@ from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
 from app.domain.tuning.first_points import FirstPointsSuggester
 from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.revisions import holds
 from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
 from app.services.comparing import ComparisonService
@@ -28,6 +29,7 @@ from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
+from app.services.study_life import StudyLife
 from app.services.trials import TrialService
 
 
@@ -43,6 +45,7 @@ class Container:
     datasets: DatasetService
     studies: StudyService
     comparisons: ComparisonService
+    life: StudyLife
     trials: TrialService
     models: ModelService
     serving: ServingService
@@ -66,8 +69,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     ids = UuidIds()
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
-    models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
     studies = StudyService(units, ids=ids, signals=signals)
+    models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
     live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
     return Container(
         settings=settings,
@@ -86,6 +89,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         ),
         studies=studies,
         comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
+        life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         trials=TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease),
         models=models,
         serving=ServingService(
@@ -106,7 +110,8 @@ def _suggester_for(spec: StudySpec) -> Suggester:
     suggester = _single_suggester_for(spec)
     if spec.objectives:
         suggester = ScalarisingSuggester(suggester, names=spec.objectives, seed=spec.seed)
-    return FirstPointsSuggester(suggester, spec.first_points) if spec.first_points else suggester
+    points = [point for point in spec.first_points if holds(spec.space, point)]
+    return FirstPointsSuggester(suggester, points) if points else suggester
 
 
 def _single_suggester_for(spec: StudySpec) -> Suggester:

@@ -26,6 +26,7 @@ from app.api import (
     recommendations,
     songs,
     studies,
+    study_life,
     trials,
     uploads,
 )
@@ -74,6 +75,7 @@ def create_app(container: Container) -> FastAPI:
         datasets,
         studies,
         comparisons,
+        study_life,
         trials,
         models,
         aliases,
@@ -99,6 +101,7 @@ def services_of(container: Container) -> Services:
         datasets=container.datasets,
         studies=container.studies,
         comparisons=container.comparisons,
+        life=container.life,
         models=container.models,
         serving=container.serving,
         status=container.live.status,

@@ -29,6 +29,9 @@ from worker.training import trainer_of
 MOST_EPOCHS_MEASURED = 10
 """Epochs after which the validation pairs are measured: all of them up to this many, else as many evenly spaced."""
 
+MOST_PAIRS_MEASURED = 2_000
+"""Validation pairs that an epoch before the last is measured on at most: all of them cost as much as an epoch does."""
+
 
 def measured_epochs(n_epochs: int) -> frozenset[int]:
     """The epochs, counted from 1, at whose end a trial is measured; the last is always one.
@@ -110,9 +113,10 @@ class _TrialRun:
         if epoch not in measured_epochs(parameters.epochs):
             return
         train_s = time.perf_counter() - self._training_began - self._watch.seconds.get("evaluate", 0.0)
-        measurement = self._measurement(embeddings, "validation")
+        is_last = epoch == parameters.epochs
+        measurement = self._measurement(embeddings, "validation", at_most=None if is_last else MOST_PAIRS_MEASURED)
         self._epochs.append(EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement.overall))
-        if epoch == parameters.epochs:
+        if is_last:
             self._validation = measurement
 
     def _confirmation(self) -> TrialMeasured:
@@ -128,12 +132,12 @@ class _TrialRun:
         self._validation = self._plain_measurement("validation")
         return self._measured(test=self._plain_measurement("test"), sha256=None, has_vectors=False)
 
-    def _measurement(self, embeddings: Embeddings, pair_set: PairSet) -> Measurement:
-        request, corpus = self._request, self._corpus
+    def _measurement(self, embeddings: Embeddings, pair_set: PairSet, *, at_most: int | None = None) -> Measurement:
+        request, corpus, pairs = self._request, self._corpus, self._pairs(pair_set)
         with self._phase("evaluate"):
             measurement = evaluate(
                 scoring_rows(embeddings, self._parameters().scoring),
-                self._pairs(pair_set),
+                pairs if at_most is None else pairs.spread(at_most),
                 search=self._search,
                 k=request.objective.k,
                 hr_weight=request.objective.hr_weight,

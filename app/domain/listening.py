@@ -100,6 +100,13 @@ class Pairs:
         chosen = np.flatnonzero(self.segment == segment)
         return Pairs(self.query[chosen], self.target[chosen], self.segment[chosen])
 
+    def spread(self, n: int) -> "Pairs":
+        """Up to `n` of them, evenly spaced over the whole; the same ones each time."""
+        if len(self) <= n:
+            return self
+        chosen = np.arange(n) * len(self) // n
+        return Pairs(self.query[chosen], self.target[chosen], self.segment[chosen])
+
 
 PLAYS_AT_ONCE = 1 << 22
 """Plays that are looked at together where only some sessions count."""

@@ -18,11 +18,14 @@ from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.datasets import Dataset
 from app.domain.training import Trainer
 from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.retry import RetryPolicy
+from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudySpec
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.studies import StudyService
+from app.services.study_life import StudyLife
 from app.services.trials import TrialService
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
@@ -42,6 +45,7 @@ class House:
     trials: TrialService
     models: ModelService
     comparisons: ComparisonService
+    life: StudyLife
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def staged(self) -> Path:
@@ -61,7 +65,7 @@ class House:
             work.claim, staged=self.staged(), statistics=statistics(segments), fingerprint="f" * 64
         )
 
-    def study(self, **changes: int | bool | Trainer) -> Study:
+    def study(self, **changes: int | bool | Trainer | Stopping | RetryPolicy) -> Study:
         """A queued study on a dataset of its own."""
         spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
         study = self.studies.create(spec)
@@ -104,5 +108,6 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         ),
         models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
         comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
+        life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
     )
     engine.dispose()

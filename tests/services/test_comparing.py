@@ -115,6 +115,25 @@ def test_ranks_are_kept_of_every_completed_trial_and_removed_by_name(house: Hous
     assert list((house.root / "trials").iterdir()) == []
 
 
+def test_a_deleted_study_leaves_no_ranks(house: House) -> None:
+    made, _ = completed(house, [60, 100], [90, 20])
+    house.life.delete(made.id)
+    assert list((house.root / RANKS).iterdir()) == []
+
+
+def test_ranks_that_no_trial_keeps_are_swept_and_others_stay(house: House) -> None:
+    """As after a crash between the files and their row; a trial that runs may be about to write its row."""
+    _, works = completed(house, [60, 100])
+    study(house)
+    running = claim(house).trial
+    for name in (f"{running.id}-1", f"{works[0].trial.id}-9"):
+        house.store.publish(house.staged(), RANKS, name)
+    assert house.life.sweep(older_than_s=-1.0) == 1
+    assert sorted(path.name for path in (house.root / RANKS).iterdir()) == sorted(
+        [f"{running.id}-1", f"{works[0].trial.id}-1"]
+    )
+
+
 def test_artifacts_of_a_trial_are_those_of_all_its_attempts(house: House) -> None:
     study(house)
     trial = replace(claim(house).trial, attempt=2)

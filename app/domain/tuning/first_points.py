@@ -20,3 +20,11 @@ class FirstPointsSuggester:
         if number < len(self._points) and self._points[number] not in seen:
             return self._points[number]
         return self._suggester.suggest(observations, number=number)
+
+    def expected_improvement(
+        self, observations: Sequence[Observation], suggested: TrainingParameters, *, number: int
+    ) -> float | None:
+        """What the suggester expects once the given points are tried; None before."""
+        if number < len(self._points):
+            return None
+        return self._suggester.expected_improvement(observations, suggested, number=number)

@@ -44,6 +44,11 @@ class ScalarisingSuggester:
         weights = weights_for(self._seed, number, n=len(self._names))
         return self._single.suggest(scalarised(observations, self._names, weights), number=number)
 
+    def expected_improvement(
+        self, observations: Sequence[Observation], suggested: TrainingParameters, *, number: int
+    ) -> None:
+        """None: what is expected of weighed objectives is in the units of neither."""
+
 
 def weights_for(seed: int, number: int, *, n: int) -> NDArray[np.float64]:
     """The weights of one trial, `(n,)`, 1 together."""

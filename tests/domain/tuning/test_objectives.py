@@ -18,8 +18,9 @@ from app.domain.tuning.objectives import (
     estimate_of,
     value_of,
 )
+from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Objective
-from tests.values import measurement, statistics
+from tests.values import measurement, statistics, study_spec
 
 
 def scores(value: float | None, *, reach: float = 0.1, n: int = 100) -> Scores:
@@ -232,3 +233,14 @@ def test_segments_that_are_there_are_taken() -> None:
     check_segments(Aggregate.MICRO, weights={}, scope="en", segments=SEGMENTS)
     check_segments(Aggregate.WEIGHTS, weights={"en": 1.0}, scope=None, segments=SEGMENTS)
     check_segments(Aggregate.MACRO, weights={}, scope=None, segments=SEGMENTS)
+
+
+def test_two_objectives_cannot_stop_by_what_one_is_expected_to_gain() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        replace(
+            study_spec("dat_1"),
+            algorithm="bayesian",
+            objectives=(HR_NDCG, COVERAGE),
+            stopping=Stopping(min_expected_improvement=0.1),
+        )
+    assert refused.value.pointer == "/stopping/min_expected_improvement"

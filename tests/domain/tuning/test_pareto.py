@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from app.domain.ports import Suggester
 from app.domain.training import TrainingParameters
 from app.domain.tuning.first_points import FirstPointsSuggester
 from app.domain.tuning.objectives import ObjectiveName
@@ -130,12 +131,19 @@ class Remembering:
         self.told = observations
         return TrainingParameters(vector_size=100 + number)
 
+    def expected_improvement(
+        self, observations: Sequence[Observation], suggested: TrainingParameters, *, number: int
+    ) -> float:
+        return 0.5
+
 
 def test_the_suggester_beneath_sees_one_value_a_point() -> None:
     single = Remembering()
     suggester = ScalarisingSuggester(single, names=NAMES, seed=7)
     seen = observations([trial(0, 0.1, 0.9), trial(1, 0.3, 0.1)])
     assert suggester.suggest(seen, number=2).vector_size == 102
+    port: Suggester = suggester
+    assert port.expected_improvement(seen, TrainingParameters(), number=2) is None
     assert single.told == scalarised(seen, NAMES, weights_for(7, 2, n=2))
 
 
@@ -151,3 +159,9 @@ def test_first_points_come_first_unless_they_were_tried() -> None:
     tried = [Observation(0, points[0], 0.1), Observation(1, points[1], 0.1)]
     for number in (1, 2):
         assert suggester.suggest(tried, number=number) == random.suggest(tried, number=number)
+
+
+def test_while_first_points_are_tried_nothing_is_expected() -> None:
+    suggester = FirstPointsSuggester(Remembering(), [TrainingParameters()])
+    assert suggester.expected_improvement([], TrainingParameters(), number=0) is None
+    assert suggester.expected_improvement([], TrainingParameters(), number=1) == 0.5
