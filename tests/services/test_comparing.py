@@ -18,7 +18,7 @@ from app.services.idempotency import Idempotency
 from app.services.trials import TrialWork
 from tests.services.conftest import House
 from tests.values import N_OF_SEGMENT as N
-from tests.values import measured_on, outcome, ranks_of, study_spec
+from tests.values import measured_on, measurement, outcome, ranks_of, study_spec
 
 SEGMENTS = {"ar": N, "en": N, "none": 0}
 
@@ -55,7 +55,7 @@ def completed(house: House, *hits: Sequence[int], **changes: object) -> tuple[St
     """A study whose trials had so many hits in each segment, confirmed."""
     made = study(house, n_initial=len(hits), **changes)
     works = [complete(house, each) for each in hits]
-    house.trials.complete(claim(house).claim, outcome(0.2), staged=None)
+    house.trials.complete(claim(house).claim, TrialOutcome(validation=None, test=measurement(0.2)), staged=None)
     return made, works
 
 
@@ -225,7 +225,7 @@ def two_objectives(house: House) -> tuple[Study, list[TrialWork]]:
     made = study(house, n_initial=4, objectives=NAMES)
     told = ([80, 80], 0.2), ([40, 40], 0.9), ([60, 60], 0.5), ([30, 30], 0.4)
     works = [complete(house, hits, coverage=coverage) for hits, coverage in told]
-    house.trials.complete(claim(house).claim, outcome(0.2), staged=None)
+    house.trials.complete(claim(house).claim, TrialOutcome(validation=None, test=measurement(0.2)), staged=None)
     return made, works
 
 
