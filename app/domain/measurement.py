@@ -1,6 +1,6 @@
 """Measurements: what an evaluation yields, each number with its n and 95 % interval."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,16 @@ class Measurement:
         """What the study looks at: the aggregated scores where there are any, else the overall ones."""
         return self.overall if self.aggregated is None else self.aggregated
 
+    @property
+    def judged_scores(self) -> Scores:
+        """What the study looks at, with the numbers of all pairs beside it."""
+        judged = self.judged
+        return replace(self.overall, hit_ratio=judged.hit_ratio, ndcg=judged.ndcg, objective=judged.objective)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EpochMeasurement:
-    """The validation scores at the end of one epoch, counted from 1, and the training seconds until then."""
+    """The validation scores that the study looks at, after one epoch, counted from 1; training seconds until then."""
 
     epoch: int
     train_s: float

@@ -8,6 +8,7 @@ from app.domain.errors import Conflict, InvalidRequest
 from app.domain.pairing import PairRanks
 from app.domain.ports import ArtifactStore, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.constraints import is_feasible
 from app.domain.tuning.objectives import Aggregate, ObjectiveName, demand_segment
 from app.domain.tuning.pareto import FrontTrial, front
 from app.domain.tuning.segment_regret import SegmentRegret, ranked_on, segment_regrets
@@ -67,7 +68,7 @@ class ComparisonService:
         """
         with self._units.reading() as unit:
             study = unit.studies.get(study_id)
-            trials = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
+            trials = _contenders(unit, study)
             segments = segments_of(unit, study.spec)
         winner = next((trial for trial in trials if trial.id == study.best_trial_id), None)
         if not segments:
@@ -112,8 +113,7 @@ class ComparisonService:
             raise InvalidRequest(message, pointer="segment")
         if study.state is not StudyState.COMPLETED:
             raise Conflict(f"Study {study_id!r} is {study.state.value}: only a completed one is taken to a segment.")
-        trials = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
-        ranking = ranked_on([trial for trial in trials if trial.state is TrialState.COMPLETED], segment)
+        ranking = ranked_on(_contenders(unit, study), segment)
         points = dict.fromkeys(trial.parameters for trial, _ in ranking if trial.parameters is not None)
         return replace(
             spec,
@@ -132,7 +132,7 @@ class ComparisonService:
         """
         with self._units.reading() as unit:
             study = unit.studies.get(study_id)
-            trials = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
+            trials = _contenders(unit, study)
         names = study.spec.objectives
         if not names:
             raise Conflict(f"Study {study_id!r} has one objective: its best trial is all there is to choose from.")
@@ -144,6 +144,20 @@ class ComparisonService:
         begin = 0 if cursor is None else ids.index(cursor) + 1
         rows = found[begin : begin + limit]
         return Front(names, Page(rows, rows[-1].trial.id if begin + limit < len(found) else None))
+
+
+def _contenders(unit: UnitOfWork, study: Study) -> list[Trial]:
+    """The completed trials of the search that may be the best: those that keep the study's constraints."""
+    constraints = study.spec.constraints
+    trials = unit.trials.of_study(study.id, role=None if constraints else TrialRole.SEARCH)
+    known = {trial.name: trial for trial in trials if trial.role is TrialRole.BASELINE}
+    return [
+        trial
+        for trial in trials
+        if trial.role is TrialRole.SEARCH
+        and trial.state is TrialState.COMPLETED
+        and is_feasible(constraints, trial, known)
+    ]
 
 
 def _named(name: str, segment: str) -> str:

@@ -9,7 +9,9 @@ from pydantic import TypeAdapter
 from app.adapters.ranks import write_ranks
 from app.domain.errors import Conflict, DamagedArtifact, InvalidRequest, LostLease, NotFound
 from app.domain.models import Fit, Model
+from app.domain.tuning.constraints import parse
 from app.domain.tuning.objectives import Aggregate, ObjectiveName
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.segment_regret import Verdict
 from app.domain.tuning.study import Objective, SegmentOf, Study, StudySpec
 from app.domain.tuning.trial import TrialOutcome, TrialState
@@ -243,6 +245,24 @@ def test_the_front_is_paged_the_best_first_objective_first(house: House) -> None
     best = house.studies.get(made.id).best
     assert best is not None
     assert best.id == ids[0]
+
+
+def test_trials_that_break_a_constraint_are_neither_on_the_front_nor_a_segment_s_best(house: House) -> None:
+    made = study(house, n_initial=4, objectives=NAMES, constraints=(parse("coverage <= 0.5"),))
+    told = ([80, 80], 0.2), ([40, 100], 0.9), ([60, 60], 0.5), ([30, 30], 0.4)
+    ids = [complete(house, hits, coverage=coverage).trial.id for hits, coverage in told]
+    house.trials.complete(claim(house).claim, TrialOutcome(validation=None, test=measurement(0.2)), staged=None)
+    assert [one.trial.id for one in house.comparisons.front(made.id, limit=9).page.rows] == [ids[0], ids[2]]
+    assert [one.best.id for one in house.comparisons.segments(made.id).segments] == [ids[0], ids[0]]
+    scoped = house.comparisons.study_segment(made.id, "en")
+    assert isinstance(scoped, Study)
+    assert len(house.studies.get(scoped.id).study.spec.first_points) == 3
+
+
+def test_a_study_with_two_objectives_prunes_no_trial() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        replace(study_spec("dat_1"), objectives=NAMES, pruning=Pruning(rule="median"))
+    assert refused.value.pointer == "/pruning"
 
 
 def test_a_cursor_that_is_not_on_the_front_is_refused(house: House) -> None:
