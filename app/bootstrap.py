@@ -12,6 +12,7 @@ from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
+from app.adapters.ranks import read_ranks
 from app.adapters.redis.signals import RedisSignals
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
@@ -20,9 +21,13 @@ from app.config import Settings
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
+from app.domain.tuning.first_points import FirstPointsSuggester
 from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.revisions import holds
+from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
 from app.services.asking import AskingService
+from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
@@ -44,6 +49,7 @@ class Container:
     live: LiveIndexes
     datasets: DatasetService
     studies: StudyService
+    comparisons: ComparisonService
     life: StudyLife
     trials: TrialService
     own_trials: OwnTrialService
@@ -100,6 +106,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             watch=_watch(settings),
         ),
         studies=studies,
+        comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         trials=trials,
         own_trials=OwnTrialService(units, ids=ids, signals=signals),
@@ -124,6 +131,15 @@ def _watch(settings: Settings) -> LeaseWatch:
 
 
 def _suggester_for(spec: StudySpec) -> Suggester:
+    """What the study asks for, beneath what it begins with and what makes one objective of two."""
+    suggester = _single_suggester_for(spec)
+    if spec.objectives:
+        suggester = ScalarisingSuggester(suggester, names=spec.objectives, seed=spec.seed)
+    points = [point for point in spec.first_points if holds(spec.space, point)]
+    return FirstPointsSuggester(suggester, points) if points else suggester
+
+
+def _single_suggester_for(spec: StudySpec) -> Suggester:
     if spec.algorithm == "random":
         return RandomSearch(spec.space, spec.seed)
     # Imported when it is first needed: a server only suggests to clients that ask, and starts without scikit-learn.

@@ -69,6 +69,7 @@ def test_what_takes_long_says_where_to_look(description: dict[str, Any]) -> None
         "POST /v1/studies",
         "POST /v1/studies/{study_id}/promote",
         "POST /v1/studies/{study_id}/trials",
+        "POST /v1/studies/{study_id}/segments/{segment}/study",
         "POST /v1/studies/{study_id}/extend",
         "POST /v1/studies/{study_id}/clone",
     }
@@ -88,6 +89,7 @@ def test_what_creates_takes_an_idempotency_key(description: dict[str, Any]) -> N
         "POST /v1/studies",
         "POST /v1/studies/{study_id}/promote",
         "POST /v1/studies/{study_id}/trials",
+        "POST /v1/studies/{study_id}/segments/{segment}/study",
         "POST /v1/studies/{study_id}/extend",
         "POST /v1/studies/{study_id}/clone",
     }
@@ -116,6 +118,7 @@ def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
 def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
     from app.api.schemas import (
         asking,
+        comparisons,
         datasets,
         health,
         models,
@@ -130,7 +133,7 @@ def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
     from app.api.schemas import uploads as sent
 
     checked = set()
-    of_tuning = (studies, trials, own_trials, asking, warm_starts)
+    of_tuning = (studies, trials, own_trials, asking, warm_starts, comparisons)
     for module in (datasets, health, models, plays, recommendations, songs, sent, *of_tuning):
         for name, schema in description["components"]["schemas"].items():
             view = getattr(module, name, None)
