@@ -21,9 +21,7 @@ from app.config import Settings
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
-from app.domain.tuning.first_points import FirstPointsSuggester
 from app.domain.tuning.random_search import RandomSearch
-from app.domain.tuning.revisions import holds
 from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
 from app.services.asking import AskingService
@@ -131,12 +129,11 @@ def _watch(settings: Settings) -> LeaseWatch:
 
 
 def _suggester_for(spec: StudySpec) -> Suggester:
-    """What the study asks for, beneath what it begins with and what makes one objective of two."""
+    """What the study asks for, beneath what makes one objective of two."""
     suggester = _single_suggester_for(spec)
     if spec.objectives:
         suggester = ScalarisingSuggester(suggester, names=spec.objectives, seed=spec.seed)
-    points = [point for point in spec.first_points if holds(spec.space, point)]
-    return FirstPointsSuggester(suggester, points) if points else suggester
+    return suggester
 
 
 def _single_suggester_for(spec: StudySpec) -> Suggester:

@@ -18,6 +18,7 @@ from app.api.schemas.asking import (
     LeaseToken,
 )
 from app.api.schemas.trials import TrialView
+from app.domain.tuning.retry import FailureKind
 
 router = APIRouter(prefix="/v1", tags=["trials"], route_class=StrictRoute)
 
@@ -38,7 +39,10 @@ def ask_for_trial(study_id: StudyPath, body: AskBody, services: FromServices) ->
 
     A client has one trial at a time: asking again, it gets its unfinished one under a new token, and the former token
     is good no more. So asking may be repeated safely, and takes no `Idempotency-Key`: an answer that was kept would
-    keep its token. 409 with the code `budget_spent` says that there is no trial to give.
+    keep its token.
+
+    409 with the code `budget_spent`: all trials are with other clients or have ended. Ask again after a while, for a
+    client that is lost leaves its trial to the next. `conflict`: the study has ended, or is paused.
     """
     asked = services.asking.ask(study_id, client_id=body.client_id)
     return AskedTrialView.of(asked, services.studies.trial_facts(asked.trial.id))
@@ -63,13 +67,13 @@ def report_epoch(trial_id: TrialPath, token: TokenHeader, body: EpochBody, servi
 @router.post("/trials/{trial_id}/complete", summary="Complete a trial", response_model=TrialView, responses=REFUSALS)
 def complete_trial(trial_id: TrialPath, token: TokenHeader, body: CompletionBody, services: FromServices) -> TrialView:
     """Report what the point measures. Told twice under the same token, it counts once, and the first time counts."""
-    report = body.measurement.report(pointer="/measurement")
-    services.asking.complete(trial_id, token, report, times_s=body.times_s())
+    services.asking.complete(trial_id, token, body.report())
     return TrialView.of_facts(services.studies.trial_facts(trial_id))
 
 
 @router.post("/trials/{trial_id}/fail", summary="Give a trial up", response_model=TrialView, responses=REFUSALS)
 def fail_trial(trial_id: TrialPath, token: TokenHeader, body: FailBody, services: FromServices) -> TrialView:
     """Report that the attempt failed: the point is tried again unless it can never work or its attempts are used up."""
-    services.asking.fail(trial_id, token, reason=body.reason, is_final=body.is_final)
+    kind = FailureKind(body.kind)
+    services.asking.fail(trial_id, token, reason=body.reason, kind=kind, is_final=body.is_final)
     return TrialView.of_facts(services.studies.trial_facts(trial_id))

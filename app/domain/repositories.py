@@ -110,9 +110,10 @@ class TrialRepository(LeasedRepository[Trial], Protocol):
         ...
 
     def next_waiting(self, study_id: str, *, by: datetime | None = None, role: TrialRole | None = None) -> Trial | None:
-        """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation.
+        """The study's first waiting trial, locked: baselines, then the search, then the confirmation.
 
-        `by` leaves out those that may not be begun before a later instant.
+        The search by number, a warm start's points last. `by` leaves out those that may not be begun before a later
+        instant.
         """
         ...
 

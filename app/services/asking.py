@@ -19,7 +19,8 @@ from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
 from app.domain.repositories import UnitsOfWork
 from app.domain.training import Trainer
-from app.domain.tuning.reporting import Report, Reported
+from app.domain.tuning.reporting import Report
+from app.domain.tuning.retry import FailureKind
 from app.domain.tuning.study import OPEN_STATES, Study, StudyState
 from app.domain.tuning.trial import Trial, TrialOutcome, TrialState
 from app.services.trials import Holder, TrialService
@@ -49,10 +50,10 @@ class Alive:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportedEpoch:
-    """Scores after an epoch, counted from 1, and the training seconds until then: by default all since it was asked."""
+    """What was measured after an epoch, counted from 1; and training seconds, by default all since it was asked for."""
 
     epoch: int
-    scores: Reported
+    report: Report
     train_s: float | None = None
 
 
@@ -72,10 +73,11 @@ class AskingService:
     def ask(self, study_id: str, *, client_id: str) -> AskedTrial:
         """The client's unfinished trial if it has one, else one that waits or is suggested now, leased to it.
 
-        Raises: NotFound, Conflict when the study is not trained outside or not open, BudgetSpent when no trial is left.
+        A paused study gives out unfinished ones alone. Raises: NotFound, Conflict when the study is not trained outside
+        or gives out none, BudgetSpent when no trial is left.
         """
         with self._units.reading() as unit:
-            _check_is_asked(unit.studies.get(study_id))
+            _check_is_external(unit.studies.get(study_id))
         with self._looking:
             self._trials.reap()  # there may be no worker about
         token = self._new_token()
@@ -84,7 +86,7 @@ class AskingService:
         if work is None:
             with self._units.reading() as unit:
                 study = unit.studies.get(study_id)
-            _check_is_asked(study)
+            _check_gives_out(study)
             raise BudgetSpent(f"All {study.spec.budget} trials of study {study_id!r} are under way or have ended.")
         return AskedTrial(trial=work.trial, token=token, expires_at=_expires_at(work.trial))
 
@@ -103,7 +105,8 @@ class AskingService:
     def measured(self, trial_id: str, token: str, epoch: ReportedEpoch) -> Alive:
         """Keep the scores after an epoch, in the place of any told before; the client is alive.
 
-        A trial that the study's rule prunes after this epoch has ended with the answer. Raises: NotFound, LostLease.
+        A trial that the study's rule prunes after this epoch has ended with the answer. Raises: NotFound, LostLease,
+        InvalidRequest.
         """
         claim = self._claim(trial_id, token)
         with self._units() as unit:
@@ -114,7 +117,7 @@ class AskingService:
             measured = EpochMeasurement(
                 epoch=epoch.epoch,
                 train_s=(unit.now() - begun_at).total_seconds() if epoch.train_s is None else epoch.train_s,
-                scores=epoch.scores.scores(hr_weight=study.spec.objective.hr_weight),
+                scores=epoch.report.scores(study.spec, pointer=""),
             )
             others = [known for known in outcome.epochs if known.epoch != epoch.epoch]
             told = tuple(sorted([*others, measured], key=lambda known: known.epoch))
@@ -123,26 +126,27 @@ class AskingService:
         self._trials.measured(claim, told)
         return self.heartbeat(trial_id, token)
 
-    def complete(self, trial_id: str, token: str, report: Report, *, times_s: dict[str, float]) -> Trial:
-        """Store the final measurement; told twice, it counts once. Raises: NotFound, LostLease."""
+    def complete(self, trial_id: str, token: str, report: Report) -> Trial:
+        """Store the final measurement; told twice, it counts once. Raises: NotFound, LostLease, InvalidRequest."""
         claim = self._claim(trial_id, token)
         with self._units.reading() as unit:
             trial = unit.trials.get(trial_id)
-            objective = unit.studies.get(trial.study_id).spec.objective
-        outcome = TrialOutcome(
-            validation=report.measurement(k=objective.k, hr_weight=objective.hr_weight),
-            epochs=(trial.outcome or NOTHING).epochs,
-            times_s=times_s,
-        )
+            spec = unit.studies.get(trial.study_id).spec
+        outcome = report.outcome(spec, pointer="").with_epochs((trial.outcome or NOTHING).epochs)
         return self._trials.complete(claim, outcome, staged=None)
 
-    def fail(self, trial_id: str, token: str, *, reason: str, is_final: bool) -> Trial:
+    def fail(
+        self, trial_id: str, token: str, *, reason: str, kind: FailureKind = FailureKind.FAILED, is_final: bool
+    ) -> Trial:
         """The attempt failed: the trial waits for the next that asks, or the point can never work if that is final.
+
+        `kind` is what the study's retry policy goes by.
 
         Raises: NotFound, LostLease.
         """
         claim = self._claim(trial_id, token)
-        failure = Failure(code="infeasible" if is_final else "error", reason=reason)
+        code = "error" if kind is FailureKind.FAILED else kind.value
+        failure = Failure(code="infeasible" if is_final else code, reason=reason)
         try:
             return self._trials.fail(claim, failure, is_final=is_final)
         except LostLease:
@@ -162,11 +166,14 @@ class AskingService:
         return Claim(subject="trial", id=trial_id, attempt=trial.attempt, worker_id=holder)
 
 
-def _check_is_asked(study: Study) -> None:
+def _check_is_external(study: Study) -> None:
     if study.spec.trainer is not Trainer.EXTERNAL:
         raise Conflict(
             f"Study {study.id!r} is run by Segue's workers: trials are asked for where the trainer is external."
         )
+
+
+def _check_gives_out(study: Study) -> None:
     if study.state not in OPEN_STATES or study.state is StudyState.PAUSED:
         raise Conflict(f"Study {study.id!r} is {study.state.value}: it gives out no trial.")
 

@@ -14,14 +14,12 @@ from app.domain.tuning.pareto import FrontTrial, front
 from app.domain.tuning.segment_regret import SegmentRegret, ranked_on, segment_regrets
 from app.domain.tuning.study import SegmentOf, Study, StudySpec, StudyState
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
+from app.domain.tuning.warm_start import WarmStart
 from app.services.artifacts import RANKS
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.leasing import artifact_name
 from app.services.paging import Page
 from app.services.studies import StudyService, segments_of
-
-MOST_FIRST_POINTS = 5
-"""Of the study's trials, how many a segment's own study begins with at most."""
 
 MAX_NAME_LENGTH = 200
 
@@ -113,14 +111,12 @@ class ComparisonService:
             raise InvalidRequest(message, pointer="segment")
         if study.state is not StudyState.COMPLETED:
             raise Conflict(f"Study {study_id!r} is {study.state.value}: only a completed one is taken to a segment.")
-        ranking = ranked_on(_contenders(unit, study), segment)
-        points = dict.fromkeys(trial.parameters for trial, _ in ranking if trial.parameters is not None)
+        is_measured = bool(ranked_on(_contenders(unit, study), segment))
         return replace(
             spec,
             name=_named(spec.name, segment),
             objective=replace(spec.objective, aggregate=Aggregate.MICRO, weights={}, scope=segment),
-            # This is where the new study is warm-started from the old one.
-            first_points=tuple(points)[: min(MOST_FIRST_POINTS, spec.n_initial)],
+            warm_start=WarmStart(mode="transfer", study_ids=(study_id,)) if is_measured else None,
             segment_of=SegmentOf(study_id, segment),
         )
 

@@ -29,7 +29,6 @@ class OwnTrial:
 
     parameters: dict[str, Value]
     report: Report | None = None
-    times_s: dict[str, float] | None = None
 
 
 class OwnTrialService:
@@ -43,7 +42,7 @@ class OwnTrialService:
     def add(
         self, study_id: str, own: list[OwnTrial], *, idempotency: Idempotency[list[Trial]] | None = None
     ) -> list[Trial] | Replay:
-        """All of them or none, in the order given. A warm start's points and earlier enqueued ones are tried before.
+        """All of them or none, in the order given. Earlier enqueued ones are tried before, a warm start's points after.
 
         Raises: NotFound; InvalidRequest, which points into the list; Conflict when the study has ended; BudgetSpent
         when it has room for fewer.
@@ -67,12 +66,14 @@ class OwnTrialService:
         numbers = _Numbers(unit, study)
         numbers.check_room(n_enqueued=sum(each.report is None for each in own))
         now = unit.now()
-        added = []
+        added: list[Trial] = []
         for each, parameters in zip(own, points, strict=True):
             if each.report is None:
                 trial = self._enqueued(study, parameters, number=numbers.next_of(TrialRole.SEARCH), now=now)
             else:
-                trial = self._attached(study, parameters, each, number=numbers.next_of(TrialRole.ATTACHED), now=now)
+                outcome = each.report.outcome(study.spec, pointer=f"/trials/{len(added)}")
+                number = numbers.next_of(TrialRole.ATTACHED)
+                trial = self._attached(study, parameters, outcome, number=number, now=now)
             unit.trials.add(trial)
             added.append(trial)
         return added
@@ -93,12 +94,8 @@ class OwnTrialService:
         )
 
     def _attached(
-        self, study: Study, parameters: TrainingParameters, own: OwnTrial, *, number: int, now: datetime
+        self, study: Study, parameters: TrainingParameters, outcome: TrialOutcome, *, number: int, now: datetime
     ) -> Trial:
-        objective = study.spec.objective
-        if own.report is None:
-            msg = "An attached trial has a report."
-            raise ValueError(msg)
         return Trial(
             id=self._ids.new("trl"),
             study_id=study.id,
@@ -111,10 +108,7 @@ class OwnTrialService:
             created_at=now,
             revision=study.revision,
             progress=ATTACHED,
-            outcome=TrialOutcome(
-                validation=own.report.measurement(k=objective.k, hr_weight=objective.hr_weight),
-                times_s=own.times_s or {},
-            ),
+            outcome=outcome,
             finished_at=now,
         )
 

@@ -178,8 +178,8 @@ class StudyService:
         """A trial beside the constraints of its study. Raises: NotFound."""
         with self._units.reading() as unit:
             trial = unit.trials.get(trial_id)
-            is_search = trial.role is TrialRole.SEARCH
-            constraints = unit.studies.get(trial.study_id).spec.constraints if is_search else ()
+            is_point = trial.role in {TrialRole.SEARCH, TrialRole.ATTACHED}
+            constraints = unit.studies.get(trial.study_id).spec.constraints if is_point else ()
             others = unit.trials.of_study(trial.study_id, role=TrialRole.BASELINE) if constraints else []
         known = {other.name: other for other in others}
         return TrialFacts(trial=trial, standings=[standing(constraint, trial, known) for constraint in constraints])

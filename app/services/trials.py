@@ -112,9 +112,11 @@ class TrialService:
     def _claim_waiting(self, study_id: str, holder: Holder) -> TrialWork | None:
         with self._units() as unit:
             study = unit.studies.lock(study_id) if holder.is_client else unit.studies.lock_free(study_id)
-            if study is None or not _has_room(unit, study, holder):
+            if study is None:
                 return None
-            trial = _held_or_waiting(unit, study, holder)
+            trial = _held(unit, study, holder)
+            if trial is None and _has_room(unit, study, holder):
+                trial = _next(unit, study, holder)
             if trial is None:
                 return None
             work = self._begun(unit, study, trial, holder=holder)
@@ -144,7 +146,7 @@ class TrialService:
                 study = unit.studies.lock(study_id)
                 if not _has_room(unit, study, holder):
                     return None
-                trial = _held_or_waiting(unit, study, holder)
+                trial = _held(unit, study, holder) or _next(unit, study, holder)
                 work: TrialWork | None = None
                 if trial is not None:
                     work = self._begun(unit, study, trial, holder=holder)
@@ -426,14 +428,18 @@ def _claimed_trial(unit: UnitOfWork, claim: Claim) -> Trial:
     raise LostLease(f"Trial {claim.id!r} was deleted.")
 
 
-def _held_or_waiting(unit: UnitOfWork, study: Study, holder: Holder) -> Trial | None:
-    """What the holder may begin at once: what it holds already, if it is a client, or what waits for one like it.
+def _held(unit: UnitOfWork, study: Study, holder: Holder) -> Trial | None:
+    """The unfinished trial of a client, which goes on with it even in a paused study."""
+    return unit.trials.held_by(study.id, holder.name) if holder.is_client and study.state in OPEN_STATES else None
+
+
+def _next(unit: UnitOfWork, study: Study, holder: Holder) -> Trial | None:
+    """What waits for one like the holder.
 
     A client is given a trial that failed however short ago: it asks when it is ready, and may not ask again.
     """
     if holder.is_client:
-        held = unit.trials.held_by(study.id, holder.name)
-        return unit.trials.next_waiting(study.id, role=TrialRole.SEARCH) if held is None else held
+        return unit.trials.next_waiting(study.id, role=TrialRole.SEARCH)
     trial = unit.trials.next_waiting(study.id, by=unit.now())
     return None if trial is None or is_asked_for(trial.role, study.spec.trainer) else trial
 

@@ -10,16 +10,16 @@ from app.domain.tuning.outside import outside_observations
 from app.domain.tuning.revisions import holds
 from app.domain.tuning.study import OPEN_STATES, Study
 from app.domain.tuning.suggester import Observation
-from app.domain.tuning.trial import Method, Origin, Trial, TrialRole, TrialState
-from app.domain.tuning.warm_start import Inherited, changed, measured, seeds, translated
+from app.domain.tuning.trial import Method, Origin, Trial, TrialOutcome, TrialRole, TrialState
+from app.domain.tuning.warm_start import Inherited, Told, best_first, changed, seeds, told, translated
 from app.services.paging import Page, page_of
 
 EVERY = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """A source and what its trials say."""
+class _Source:
+    """A source and its trials."""
 
     study: Study
     trials: list[Trial]
@@ -92,7 +92,7 @@ class WarmStartService:
         return page_of(rows, limit=limit, cursor=lambda inherited: str(inherited.number))
 
 
-def _source(unit: UnitOfWork, study_id: str, *, number: int) -> _Told:
+def _source(unit: UnitOfWork, study_id: str, *, number: int) -> _Source:
     pointer = f"/warm_start/study_ids/{number}"
     try:
         source = unit.studies.get(study_id)
@@ -100,10 +100,10 @@ def _source(unit: UnitOfWork, study_id: str, *, number: int) -> _Told:
         raise InvalidRequest(str(error), pointer=pointer) from error
     if source.state in OPEN_STATES:
         raise Conflict(f"Study {study_id!r} is {source.state.value}: a warm start needs studies that have ended.")
-    told = measured(unit.trials.of_study(study_id, role=TrialRole.SEARCH))
-    if all(trial.objective is None for trial in told):
+    trials = unit.trials.of_study(study_id)
+    if all(one.value is None for one in told(trials)):
         raise InvalidRequest(f"Study {study_id!r} has measured no trial: it has nothing to give.", pointer=pointer)
-    return _Told(study=source, trials=told)
+    return _Source(study=source, trials=trials)
 
 
 def _check_is_alike(unit: UnitOfWork, study: Study, source: Study, *, number: int) -> None:
@@ -127,28 +127,44 @@ def _fingerprint(unit: UnitOfWork, study: Study) -> str | None:
     return unit.datasets.get(study.spec.dataset_id).fingerprint
 
 
-def _take_over(unit: UnitOfWork, study: Study, sources: list[_Told]) -> None:
+def _take_over(unit: UnitOfWork, study: Study, sources: list[_Source]) -> None:
     """Every value of the sources at a point that the study's space holds."""
     given = [
-        (source.study, trial)
+        (source.study, one)
         for source in sources
-        for trial in source.trials
-        if trial.parameters is not None and holds(study.spec.space, trial.parameters)
+        for one in told(source.trials)
+        if one.trial.parameters is not None and holds(study.spec.space, one.trial.parameters)
     ]
-    if all(trial.objective is None for _, trial in given):
+    if all(one.value is None for _, one in given):
         message = "No point that the studies measured lies in this search space. Use transfer."
         raise InvalidRequest(message, pointer="/warm_start/mode")
     unit.inherited.add(
-        [_inherited(study, source, trial, number=place - len(given)) for place, (source, trial) in enumerate(given)]
+        [
+            replace(_inherited(study, source, one, number=place - len(given)), outcome=_without_epochs(one.trial))
+            for place, (source, one) in enumerate(given)
+        ]
     )
 
 
-def _seed(unit: UnitOfWork, study: Study, sources: list[_Told], *, ids: Ids) -> None:
-    """The first trials of the study try the sources' best points."""
+def _without_epochs(trial: Trial) -> TrialOutcome | None:
+    """What stays true of the trial's outcome where neither its epochs nor its files are."""
+    outcome = trial.outcome
+    return outcome and replace(outcome, test=None, epochs=(), vectors_sha256=None, has_ranks=False)
+
+
+def _seed(unit: UnitOfWork, study: Study, sources: list[_Source], *, ids: Ids) -> None:
+    """The first trials of the study try the sources' best points: on its segment, if it is of one alone."""
     by_id = {source.study.id: source.study for source in sources}
-    found = seeds(study.spec.space, [source.trials for source in sources], limit=study.spec.n_initial)
-    for number, seed in enumerate(found):
-        inherited = _inherited(study, by_id[seed.trial.study_id], seed.trial, number=number)
+    ranked = [
+        best_first(source.trials, constraints=source.study.spec.constraints, segment=study.spec.objective.scope)
+        for source in sources
+    ]
+    if not any(ranked):
+        message = "The studies have completed no trial whose point could be tried."
+        raise InvalidRequest(message, pointer="/warm_start/study_ids")
+    for number, seed in enumerate(seeds(study.spec.space, ranked, limit=study.spec.n_initial)):
+        source, said = by_id[seed.trial.study_id], Told(seed.trial, seed.trial.objective)
+        inherited = _inherited(study, source, said, number=number)
         _add_point(unit, study, replace(inherited, changed=seed.changed), seed.parameters, ids=ids)
 
 
@@ -172,7 +188,8 @@ def _add_point(
     )
 
 
-def _inherited(study: Study, source: Study, trial: Trial, *, number: int) -> Inherited:
+def _inherited(study: Study, source: Study, said: Told, *, number: int) -> Inherited:
+    trial = said.trial
     if trial.parameters is None:
         msg = f"Trial {trial.id} has no hyperparameters to give."
         raise ValueError(msg)
@@ -184,5 +201,5 @@ def _inherited(study: Study, source: Study, trial: Trial, *, number: int) -> Inh
         source_trial_id=trial.id,
         source_number=trial.number,
         parameters=trial.parameters,
-        value=trial.objective,
+        value=said.value,
     )

@@ -32,6 +32,7 @@ def upgrade() -> None:
         sa.Column("parameters", document, nullable=False),
         sa.Column("value", sa.Double()),
         sa.Column("changed", document, nullable=False),
+        sa.Column("outcome", document),
         sa.ForeignKeyConstraint(["study_id"], ["studies.id"], name=op.f("fk_inherited_study_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("study_id", "number", name=op.f("pk_inherited")),
     )

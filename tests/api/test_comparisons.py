@@ -87,7 +87,7 @@ def test_each_segment_is_told_what_it_gives_up_and_gets_a_study_of_its_own(world
     spec = made.json()["spec"]
     assert spec["segment_of"] == {"study_id": study_id, "segment": "ar"}
     assert spec["objective"]["scope"] == {"segment": "ar"}
-    assert spec["first_points"][0]["alpha"] == ar["best"]["parameters"]["alpha"]
+    assert spec["warm_start"] == {"mode": "transfer", "study_ids": [study_id]}
     assert world.client.get(made.headers["Location"]).json()["id"] == made.json()["id"]
     again = world.client.post(f"/v1/studies/{study_id}/segments/ar/study", headers={"Idempotency-Key": "once"})
     assert again.json() == made.json()
@@ -97,14 +97,15 @@ def test_the_first_trials_of_a_segment_s_study_are_the_points_that_were_best_the
     study_id = completed(world)
     made = world.client.post(f"/v1/studies/{study_id}/segments/a%2Fc/study")
     assert made.status_code == 202  # no trial was measured there, so it begins at random
-    assert made.json()["spec"]["first_points"] == []
+    assert made.json()["spec"]["warm_start"] is None
     world.client.post(f"/v1/studies/{made.json()['id']}/cancel")
     made = world.client.post(f"/v1/studies/{study_id}/segments/ar/study")
     work = world.container.trials.claim("worker")
     assert work is not None
     assert work.trial.study_id == made.json()["id"]
     assert work.trial.parameters is not None
-    assert work.trial.parameters.alpha == made.json()["spec"]["first_points"][0]["alpha"]
+    report = world.client.get(f"/v1/studies/{study_id}/segments").json()
+    assert work.trial.parameters.alpha == report["segments"][0]["best"]["parameters"]["alpha"]
 
 
 @pytest.mark.parametrize(("segment", "status"), [("de", 422), ("ar", 409)])

@@ -1,16 +1,18 @@
 """Ask and tell: a team's own trainer asks for trials and reports under a token."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 
-from app.domain.errors import BudgetSpent, Conflict, LostLease, NotFound, NoVectors
+from app.domain.errors import BudgetSpent, Conflict, InvalidRequest, LostLease, NotFound, NoVectors
 from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.models import Fit, Model
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.constraints import Constraint, parse
 from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.reporting import Report, Reported
-from app.domain.tuning.retry import RetryPolicy
+from app.domain.tuning.retry import FailureKind, RetryPolicy
 from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudyState
 from app.domain.tuning.trial import TrialRole, TrialState
@@ -22,7 +24,7 @@ from tests.values import outcome
 AFTER = ASK_LEASE.total_seconds() + 1
 
 
-def external(house: House, **changes: int | bool | Stopping | RetryPolicy | Pruning) -> Study:
+def external(house: House, **changes: int | bool | Stopping | RetryPolicy | Pruning | tuple[Constraint, ...]) -> Study:
     return house.study(trainer=Trainer.EXTERNAL, **changes)
 
 
@@ -31,11 +33,12 @@ def report(objective: float) -> Report:
 
 
 def complete(house: House, asked: AskedTrial, objective: float) -> None:
-    house.asking.complete(asked.trial.id, asked.token, report(objective), times_s={"train": 2.0})
+    told = replace(report(objective), times_s={"train": 2.0})
+    house.asking.complete(asked.trial.id, asked.token, told)
 
 
 def epoch(number: int, objective: float, *, train_s: float | None = None) -> ReportedEpoch:
-    return ReportedEpoch(epoch=number, scores=Reported(n_pairs=100, objective=objective), train_s=train_s)
+    return ReportedEpoch(epoch=number, report=report(objective), train_s=train_s)
 
 
 def test_whoever_asks_gets_a_suggested_trial_under_a_lease_and_a_token(house: House) -> None:
@@ -164,6 +167,53 @@ def test_a_paused_study_gives_out_no_trial_but_hears_of_those_under_way(house: H
     complete(house, asked, 0.1)
     house.studies.resume(study.id)
     assert house.asking.ask(study.id, client_id="b").trial.number == 1
+
+
+def test_a_client_gets_its_unfinished_trial_again_of_a_paused_study_too(house: House) -> None:
+    study = external(house)
+    asked = house.asking.ask(study.id, client_id="a")
+    house.studies.pause(study.id)
+    again = house.asking.ask(study.id, client_id="a")
+    assert (again.trial.id, again.trial.attempt) == (asked.trial.id, 2)
+    house.studies.cancel(study.id)
+    with pytest.raises(Conflict, match="cancelled"):
+        house.asking.ask(study.id, client_id="a")
+
+
+@pytest.mark.parametrize("kind", [FailureKind.TIMED_OUT, FailureKind.OUT_OF_MEMORY, FailureKind.FAILED])
+def test_what_went_wrong_is_told_apart_and_retried_by_the_study_s_policy(house: House, kind: FailureKind) -> None:
+    study = external(house, max_attempts=1, retry=RetryPolicy(backoff_s=0, on={kind: 2}))
+    for state in (TrialState.WAITING, TrialState.FAILED):
+        asked = house.asking.ask(study.id, client_id="a")
+        failed = house.asking.fail(asked.trial.id, asked.token, reason="no", kind=kind, is_final=False)
+        assert failed.state is state
+    assert failed.failures.of(kind) == 2
+    assert house.studies.get(study.id).failures.of(kind) == 2
+
+
+def test_told_trials_are_held_to_the_constraints(house: House) -> None:
+    study = external(house, n_initial=2, n_iterations=0, constraints=(parse("model_bytes <= 9"),))
+    big, small = (house.asking.ask(study.id, client_id=client) for client in "ab")
+    with pytest.raises(InvalidRequest) as refused:
+        complete(house, big, 0.9)
+    assert refused.value.pointer == "/model_bytes"
+    for asked, objective, model_bytes in ((big, 0.9, 10), (small, 0.2, 9)):
+        told = replace(report(objective), model_bytes=model_bytes)
+        house.asking.complete(asked.trial.id, asked.token, told)
+    view = house.studies.get(study.id)
+    assert (view.study.state, view.study.best_trial_id) == (StudyState.COMPLETED, small.trial.id)
+    (standing,) = house.studies.trial_facts(big.trial.id).standings
+    assert standing.is_kept is False
+
+
+def test_a_pruned_trial_of_a_client_informs_the_next_suggestion(house: House) -> None:
+    study = external(house, n_initial=3, pruning=Pruning(rule="median", n_startup_trials=1))
+    good, bad = (house.asking.ask(study.id, client_id=client) for client in "ab")
+    house.asking.measured(good.trial.id, good.token, epoch(1, 0.5))
+    complete(house, good, 0.6)
+    house.asking.measured(bad.trial.id, bad.token, epoch(1, 0.1))
+    house.asking.ask(study.id, client_id="c")
+    assert [(seen.number, seen.value) for seen in house.observed[-1]] == [(0, 0.6), (1, pytest.approx(0.1))]
 
 
 def test_a_heartbeat_extends_the_lease_and_shows_the_progress(house: House) -> None:

@@ -14,7 +14,8 @@ from app.domain.tuning.objectives import Aggregate, ObjectiveName
 from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.segment_regret import Verdict
 from app.domain.tuning.study import Objective, SegmentOf, Study, StudySpec
-from app.domain.tuning.trial import TrialOutcome, TrialState
+from app.domain.tuning.trial import TrialOutcome, TrialRole, TrialState
+from app.domain.tuning.warm_start import WarmStart
 from app.services.artifacts import RANKS, artifacts_of
 from app.services.idempotency import Idempotency
 from app.services.trials import TrialWork
@@ -172,12 +173,24 @@ def test_a_segment_s_study_is_scoped_and_begins_with_the_points_that_were_best_t
     made, works = completed(house, [60, 100], [90, 20], [70, 20], objective=objective)
     scoped = house.comparisons.study_segment(made.id, "ar")
     assert isinstance(scoped, Study)
-    spec = house.studies.get(scoped.id).study.spec
+    spec = scoped.spec
     assert (spec.objective.scope, spec.objective.aggregate) == ("ar", Aggregate.MICRO)
     assert spec.segment_of == SegmentOf(made.id, "ar")
-    assert spec.first_points == tuple(works[n].trial.parameters for n in (1, 2, 0))
+    begun = house.studies.trials(scoped.id, limit=9, role=TrialRole.SEARCH).rows
+    assert [trial.parameters for trial in begun] == [works[n].trial.parameters for n in (1, 2, 0)]
+    given = house.warm_starts.inherited(scoped.id, limit=9).rows
+    assert [row.source_trial_id for row in given] == [works[n].trial.id for n in (1, 2, 0)]
     assert spec.name == "a study: ar"
     assert spec.dataset_id == made.spec.dataset_id
+
+
+def test_a_segment_s_study_is_started_from_this_one_whatever_this_one_was_started_from(house: House) -> None:
+    source, _ = completed(house, [60, 100])
+    made, works = completed(house, [60, 100], warm_start=WarmStart(mode="identical_data", study_ids=(source.id,)))
+    scoped = house.comparisons.study_segment(made.id, "ar")
+    assert isinstance(scoped, Study)
+    assert scoped.spec.warm_start == WarmStart(mode="transfer", study_ids=(made.id,))
+    assert [row.source_trial_id for row in house.warm_starts.inherited(scoped.id, limit=9).rows] == [works[0].trial.id]
 
 
 def test_a_segment_s_study_is_made_once_for_a_key(house: House) -> None:
@@ -256,7 +269,7 @@ def test_trials_that_break_a_constraint_are_neither_on_the_front_nor_a_segment_s
     assert [one.best.id for one in house.comparisons.segments(made.id).segments] == [ids[0], ids[0]]
     scoped = house.comparisons.study_segment(made.id, "en")
     assert isinstance(scoped, Study)
-    assert len(house.studies.get(scoped.id).study.spec.first_points) == 3
+    assert len(house.studies.trials(scoped.id, limit=9, role=TrialRole.SEARCH).rows) == 3
 
 
 def test_a_study_with_two_objectives_prunes_no_trial() -> None:
@@ -313,7 +326,7 @@ def test_a_trial_of_another_study_or_role_is_not_promoted(house: House) -> None:
 def test_documents_written_before_there_were_objectives_are_read() -> None:
     spec = study_spec("dat_1")
     told = TypeAdapter(StudySpec).dump_python(spec, mode="json")
-    for name in ("objectives", "first_points", "segment_of"):
+    for name in ("objectives", "segment_of", "warm_start"):
         del told[name]
     for name in ("aggregate", "weights", "scope"):
         del told["objective"][name]

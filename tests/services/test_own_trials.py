@@ -1,18 +1,23 @@
 """Points that a client gives a study: tried next, or learnt from."""
 
+from dataclasses import replace
+
 import pytest
 
 from app.domain.errors import BudgetSpent, Conflict, InvalidRequest, NotFound
+from app.domain.lease import Failure
+from app.domain.tuning.constraints import parse
 from app.domain.tuning.reporting import Report, Reported
 from app.domain.tuning.search_space import IntParameter, Value
 from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudyState
-from app.domain.tuning.trial import Origin, Trial, TrialRole, TrialState
+from app.domain.tuning.trial import Origin, Trial, TrialOutcome, TrialRole, TrialState
+from app.domain.tuning.warm_start import WarmStart
 from app.services.idempotency import Idempotency, Replay
 from app.services.own_trials import OwnTrial
 from app.services.study_life import Changes
 from tests.services.conftest import House
-from tests.values import outcome
+from tests.values import measurement, outcome
 
 
 def point(window: int, **changes: Value) -> dict[str, Value]:
@@ -57,6 +62,71 @@ def test_enqueued_points_are_tried_in_order_before_the_next_suggestion(house: Ho
     suggested = house.trials.claim("worker")
     assert suggested is not None
     assert (suggested.trial.number, suggested.trial.origin) == (3, None)
+
+
+def test_an_enqueued_point_is_next_in_line_before_what_a_warm_start_gave(house: House) -> None:
+    source = house.study(n_initial=2, n_iterations=0)
+    windows_tried(house, 2)
+    house.studies.cancel(source.id)
+    study = house.study(n_initial=3, warm_start=WarmStart(mode="transfer", study_ids=(source.id,)))
+    seeded = house.studies.trials(study.id, limit=9).rows
+    added(house, study, own(7))
+    tried = [trial.parameters.window for trial in seeded if trial.parameters is not None]
+    assert windows_tried(house, 3) == [7, *tried]
+
+
+def test_an_attached_trial_is_held_to_the_constraints(house: House) -> None:
+    study = house.study(n_initial=3, constraints=(parse("coverage >= 0.5"),))
+    with pytest.raises(InvalidRequest) as refused:
+        added(house, study, own(7), own(8, 0.4))
+    assert refused.value.pointer == "/trials/1/measurement/coverage"
+    assert house.studies.trials(study.id, limit=9).rows == []
+    broad = replace(own(8, 0.4), report=Report(overall=Reported(n_pairs=9, objective=0.4), segments={}, coverage=0.25))
+    (attached,) = added(house, study, broad)
+    (standing,) = house.studies.trial_facts(attached.id).standings
+    assert (standing.is_kept, standing.violation) == (False, 0.5)
+    house.trials.claim("worker")
+    assert [(seen.value, seen.violations) for seen in house.observed[-1]] == [(0.4, (0.5,))]
+
+
+def test_attached_trials_fire_no_stopping_rule(house: House) -> None:
+    study = house.study(n_initial=5, stopping=Stopping(target=0.3, max_trials=2))
+    added(house, study, own(7, 0.9), own(8, 0.1), own(9, 0.1))
+    windows_tried(house, 1)
+    view = house.studies.get(study.id)
+    assert (view.study.state, view.study.stopped) == (StudyState.RUNNING, None)
+
+
+def test_an_enqueued_point_that_was_never_begun_is_cancelled_when_a_rule_stops_the_study(house: House) -> None:
+    study = house.study(n_initial=5, stopping=Stopping(max_trials=1))
+    first, second = added(house, study, own(7), own(8))
+    windows_tried(house, 1)
+    states = [house.studies.trial(trial.id).state for trial in (first, second)]
+    assert states == [TrialState.COMPLETED, TrialState.CANCELLED]
+
+
+def test_an_extended_study_takes_further_points(house: House) -> None:
+    study = house.study(n_initial=1, n_iterations=0)
+    (trial,) = added(house, study, own(7))
+    windows_tried(house, 1)
+    confirmation = house.trials.claim("worker")
+    assert confirmation is not None
+    house.trials.complete(confirmation.claim, TrialOutcome(validation=None, test=measurement(0.1)), staged=None)
+    assert house.studies.get(study.id).study.state is StudyState.COMPLETED
+    house.life.extend(study.id, n_iterations=2)
+    assert len(added(house, study, own(8), own(9), own(7, 0.3))) == 3
+    with pytest.raises(BudgetSpent):
+        added(house, study, own(10))
+    assert windows_tried(house, 2) == [8, 9]
+    assert house.studies.get(study.id).study.best_trial_id == trial.id
+
+
+def test_a_clone_has_none_of_its_original_s_own_points(house: House) -> None:
+    study = house.study(n_initial=4)
+    added(house, study, own(7), own(8, 0.3))
+    clone = house.life.clone(study.id, overrides={})
+    assert isinstance(clone, Study)
+    assert house.studies.trials(clone.id, limit=9).rows == []
 
 
 def test_enqueued_points_count_towards_the_budget(house: House) -> None:
@@ -118,8 +188,6 @@ def test_an_attached_trial_is_never_the_best_however_good(house: House) -> None:
 
 
 def test_a_study_with_attached_trials_alone_has_none_that_is_usable(house: House) -> None:
-    from app.domain.lease import Failure
-
     study = house.study(n_initial=1, n_iterations=0, max_attempts=1)
     added(house, study, own(7, 0.9))
     work = house.trials.claim("worker")

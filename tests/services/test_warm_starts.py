@@ -7,13 +7,18 @@ import pytest
 from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.training import Trainer, TrainingParameters
-from app.domain.tuning.search_space import IntParameter
+from app.domain.tuning.constraints import parse
+from app.domain.tuning.objectives import ObjectiveName
+from app.domain.tuning.pruning import Pruning
+from app.domain.tuning.reporting import Report, Reported
+from app.domain.tuning.search_space import IntParameter, Value
 from app.domain.tuning.study import Objective, Study
 from app.domain.tuning.trial import Origin, TrialRole, TrialState
 from app.domain.tuning.warm_start import Mode, WarmStart
+from app.services.own_trials import OwnTrial
 from app.services.study_life import Changes
 from tests.services.conftest import House
-from tests.values import outcome, study_spec
+from tests.values import epoch_measured, outcome, study_spec
 
 INFEASIBLE = Failure(code="infeasible", reason="No.")
 
@@ -250,3 +255,88 @@ def test_measurements_that_a_changed_space_does_not_hold_inform_no_more(house: H
     house.life.change(study.id, Changes(space={"window": first.window}))
     house.trials.claim("worker")
     assert [seen.value for seen in house.observed[-1]] == [0.1]
+
+
+def test_pruned_and_attached_trials_are_taken_over_too(house: House) -> None:
+    source = house.study(n_initial=4, n_iterations=0, pruning=Pruning(rule="median", n_startup_trials=1))
+    good = house.trials.claim("worker")
+    assert good is not None
+    whole = replace(outcome(0.4), epochs=(epoch_measured(1, 0.4),))
+    house.trials.complete(good.claim, whole, staged=house.staged())
+    bad = house.trials.claim("worker")
+    assert bad is not None
+    house.trials.measured(bad.claim, (epoch_measured(1, 0.1),))
+    house.trials.pruned(bad.claim, None)
+    values: dict[str, Value] = {"vector_size": 50, "window": 7, "negative": 5, "alpha": 0.05}
+    measured = Report(overall=Reported(n_pairs=9, objective=0.3), segments={})
+    house.own_trials.add(source.id, [OwnTrial(parameters=values, report=measured)])
+    house.studies.cancel(source.id)
+    study = house.study(warm_start=from_studies("identical_data", source))
+    rows = house.warm_starts.inherited(study.id, limit=9).rows
+    assert [(row.value, row.is_estimate) for row in rows] == [(0.4, False), (pytest.approx(0.1), True), (0.3, False)]
+    seeded = house.study(n_initial=5, warm_start=from_studies("transfer", source))
+    assert points(house, seeded) == points(house, source)[:1]
+
+
+def test_measurements_taken_over_are_held_to_the_study_s_constraints(house: House) -> None:
+    source = finished(house, 0.1, 0.3)
+    study = house.study(warm_start=from_studies("identical_data", source), constraints=(parse("coverage >= 0.9"),))
+    house.trials.claim("worker")
+    seen = house.observed[-1]
+    assert [one.value for one in seen] == [0.1, 0.3]
+    assert [one.violations[0] for one in seen] == pytest.approx([0.4 / 0.9] * 2)
+    (kept, _) = house.warm_starts.inherited(study.id, limit=9).rows
+    assert kept.outcome is not None
+    assert kept.outcome.validation == outcome(0.1).validation
+
+
+def test_measurements_taken_over_tell_both_of_two_objectives(house: House) -> None:
+    source = finished(house, 0.1, 0.3)
+    spec = study_spec(source.spec.dataset_id, warm_start=from_studies("identical_data", source))
+    house.studies.create(replace(spec, objectives=(ObjectiveName.HR_NDCG, ObjectiveName.COVERAGE)))
+    house.trials.claim("worker")
+    assert [one.measurement and one.measurement.coverage for one in house.observed[-1]] == [0.5, 0.5]
+
+
+def test_a_source_that_completed_no_trial_has_no_point_to_try(house: House) -> None:
+    source = house.study()
+    values: dict[str, Value] = {"vector_size": 50, "window": 7, "negative": 5, "alpha": 0.05}
+    measured = Report(overall=Reported(n_pairs=9, objective=0.3), segments={})
+    house.own_trials.add(source.id, [OwnTrial(parameters=values, report=measured)])
+    house.studies.cancel(source.id)
+    assert refusal(house, "transfer", source).pointer == "/warm_start/study_ids"
+    assert house.study(warm_start=from_studies("identical_data", source)).spec.warm_start is not None
+
+
+def test_lineage_of_a_deleted_source_is_still_told(house: House) -> None:
+    source = finished(house, 0.1)
+    study = house.study(warm_start=from_studies("transfer", source))
+    house.life.delete(source.id)
+    view = house.studies.get(study.id)
+    assert [(one.study_id, one.name, one.n_trials) for one in view.sources] == [(source.id, source.spec.name, 1)]
+    (row,) = house.warm_starts.inherited(study.id, limit=9).rows
+    assert (row.source_study_id, row.source_number, row.value) == (source.id, 0, 0.1)
+
+
+def test_a_study_started_from_five_takes_something_of_each(house: House) -> None:
+    sources = [finished(house, 0.1 * (n + 1), seed=n) for n in range(5)]
+    study = house.study(n_initial=5, warm_start=from_studies("transfer", *sources))
+    assert [one.study_id for one in house.studies.get(study.id).sources] == [source.id for source in sources]
+    again = house.study(warm_start=from_studies("identical_data", *sources))
+    house.trials.claim("worker")
+    values = [row.value for row in house.warm_starts.inherited(again.id, limit=9).rows]
+    assert values == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+
+
+def test_an_extended_study_knows_what_it_took_over(house: House) -> None:
+    source = finished(house, 0.1)
+    study = house.study(n_initial=1, n_iterations=0, warm_start=from_studies("identical_data", source))
+    work = house.trials.claim("worker")
+    assert work is not None
+    house.trials.complete(work.claim, outcome(0.2), staged=house.staged())
+    confirmation = house.trials.claim("worker")
+    assert confirmation is not None
+    house.trials.complete(confirmation.claim, outcome(0.2), staged=None)
+    house.life.extend(study.id, n_iterations=1)
+    assert house.trials.claim("worker") is not None
+    assert [(one.number, one.value) for one in house.observed[-1]] == [(-1, 0.1), (0, 0.2)]

@@ -211,6 +211,7 @@ inherited = sa.Table(
     sa.Column("parameters", Document(TrainingParameters), nullable=False),
     sa.Column("value", sa.Double),
     sa.Column("changed", Document(tuple[str, ...]), nullable=False),
+    sa.Column("outcome", Document(TrialOutcome)),
 )
 
 models = sa.Table(

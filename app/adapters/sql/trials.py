@@ -7,12 +7,14 @@ import sqlalchemy as sa
 
 from app.adapters.sql import tables
 from app.adapters.sql.rows import LeasedRows
-from app.domain.tuning.trial import Trial, TrialRole, TrialState
+from app.domain.tuning.trial import Origin, Trial, TrialRole, TrialState
 
 _turn = sa.case(
     {TrialRole.BASELINE.value: 0, TrialRole.SEARCH.value: 1, TrialRole.CONFIRMATION.value: 2},
     value=sa.cast(tables.trials.c.role, sa.String),
 )
+
+_line = sa.case({Origin.WARM_START.value: 1}, value=sa.cast(tables.trials.c.origin, sa.String), else_=0)
 
 
 class SqlTrials(LeasedRows[Trial]):
@@ -36,9 +38,10 @@ class SqlTrials(LeasedRows[Trial]):
         return query if role is None else query.where(self.table.c.role == role)
 
     def next_waiting(self, study_id: str, *, by: datetime | None = None, role: TrialRole | None = None) -> Trial | None:
-        """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation.
+        """The study's first waiting trial, locked: baselines, then the search, then the confirmation.
 
-        `by` leaves out those that may not be begun before a later instant.
+        The search by number, a warm start's points last. `by` leaves out those that may not be begun before a later
+        instant.
         """
         columns = self.table.c
         query = sa.select(self.table).where(columns.study_id == study_id, columns.state == TrialState.WAITING)
@@ -46,7 +49,7 @@ class SqlTrials(LeasedRows[Trial]):
             query = query.where(sa.or_(columns.not_before.is_(None), columns.not_before <= by))
         if role is not None:
             query = query.where(columns.role == role)
-        return self.first(query.order_by(_turn, columns.number).with_for_update(skip_locked=True))
+        return self.first(query.order_by(_turn, _line, columns.number).with_for_update(skip_locked=True))
 
     def held_by(self, study_id: str, holder: str) -> Trial | None:
         """The trial of the study's search that this client holds, locked."""

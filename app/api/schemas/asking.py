@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from app.api.schemas.base import NO_CONTROL_CHARACTERS, Body, View
-from app.api.schemas.reports import EXAMPLE_REPORT, ReportBody, ReportedBody
+from app.api.schemas.reports import EXAMPLE_REPORT, CostsBody, ReportBody
 from app.api.schemas.trials import TrialView, example_trial
 from app.domain.lease import Progress
 from app.domain.training import LIMITS
+from app.domain.tuning.reporting import Report
 from app.services.asking import Alive, AskedTrial, ReportedEpoch
 from app.services.studies import TrialFacts
 
@@ -106,7 +107,7 @@ class AliveView(View):
         return cls.model_validate({"answer": alive.answer.value, "lease_expires_at": alive.expires_at})
 
 
-class EpochBody(ReportedBody):
+class EpochBody(ReportBody):
     """Scores on the validation pairs after an epoch; those told before for the same epoch are replaced."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"epoch": 1, "objective": 0.11, "n_pairs": 1520}]})
@@ -118,10 +119,10 @@ class EpochBody(ReportedBody):
 
     def reported_epoch(self) -> ReportedEpoch:
         """The service's value. Raises: InvalidRequest."""
-        return ReportedEpoch(epoch=self.epoch, train_s=self.train_s, scores=self.reported())
+        return ReportedEpoch(epoch=self.epoch, train_s=self.train_s, report=self.report(pointer=""))
 
 
-class CompletionBody(Body):
+class CompletionBody(CostsBody):
     """What the trained point measures."""
 
     model_config = ConfigDict(
@@ -134,21 +135,25 @@ class CompletionBody(Body):
     )
 
     measurement: ReportBody
-    train_s: float | None = Field(default=None, ge=0, le=1e9, description="Seconds that training took.")
 
-    def times_s(self) -> dict[str, float]:
-        """Seconds by phase."""
-        return {} if self.train_s is None else {"train": self.train_s}
+    def report(self) -> Report:
+        """The domain's value. Raises: InvalidRequest."""
+        return self.with_costs(self.measurement.report(pointer="/measurement"))
 
 
 class FailBody(Body):
     """Why the trial could not be trained or measured."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "CUDA out of memory.", "is_final": False}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"reason": "CUDA out of memory.", "kind": "out_of_memory"}]}
+    )
 
     reason: Reason
+    kind: Literal["failed", "timed_out", "out_of_memory"] = Field(
+        default="failed", description="What went wrong, which the study's retry policy tells apart."
+    )
     is_final: bool = Field(
         default=False,
         description="Whether this point can never work; otherwise it waits for the next client that asks, as often as "
-        "the study's `max_attempts` allows.",
+        "the study's retry policy allows.",
     )

@@ -6,7 +6,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from app.api.schemas.base import Body, View
-from app.api.schemas.reports import EXAMPLE_REPORT, ReportBody
+from app.api.schemas.reports import EXAMPLE_REPORT, CostsBody, ReportBody
 from app.api.schemas.trials import TrialSummaryView, example_trial
 from app.domain.training import LIMITS
 from app.domain.tuning.search_space import Value
@@ -46,7 +46,7 @@ class OwnParametersBody(Body):
         return self.model_dump(exclude_none=True)
 
 
-class OwnTrialBody(Body):
+class OwnTrialBody(CostsBody):
     """A point to try or, with its measurement, one that was trained and measured elsewhere."""
 
     parameters: OwnParametersBody
@@ -55,13 +55,11 @@ class OwnTrialBody(Body):
         description="With it the trial is attached, finished: it informs the suggester, does not count towards the "
         "budget, and never becomes the study's best. Without it the point is tried before the next suggestion.",
     )
-    train_s: float | None = Field(default=None, ge=0, le=1e9, description="Seconds that training took.")
 
     def own_trial(self, *, pointer: str) -> OwnTrial:
         """The service's value; `pointer` is where the body has it. Raises: InvalidRequest."""
         report = None if self.measurement is None else self.measurement.report(pointer=f"{pointer}/measurement")
-        times_s = None if self.train_s is None else {"train": self.train_s}
-        return OwnTrial(parameters=self.parameters.values(), report=report, times_s=times_s)
+        return OwnTrial(parameters=self.parameters.values(), report=None if report is None else self.with_costs(report))
 
 
 _POINT: JsonDict = {"vector_size": 96, "window": 3, "negative": 20, "alpha": 0.062}

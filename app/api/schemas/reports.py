@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -59,11 +60,17 @@ class ReportedBody(Body):
 
 
 class ReportBody(ReportedBody):
-    """A whole measurement: overall and, if wished, by segment and what was recommended."""
+    """A measurement: overall and by segment, and what was recommended.
+
+    What the study's objectives and constraints look at has to be told, the rest may be.
+    """
 
     segments: dict[SegmentName, ReportedBody] = Field(default_factory=dict, max_length=MAX_SEGMENTS)
-    coverage: float | None = Field(default=None, ge=0, le=1)
-    popularity: float | None = Field(default=None, ge=0, le=1)
+    coverage: float | None = Field(default=None, ge=0, le=1, description="Share of the songs that are recommended.")
+    popularity: float | None = Field(default=None, ge=0, le=1, description="Of what is recommended, on average.")
+    artist_share: float | None = Field(
+        default=None, ge=0, le=1, description="How often two songs of one list have the same artist."
+    )
 
     def report(self, *, pointer: str) -> Report:
         """The domain's value; `pointer` is where the body has it. Raises: InvalidRequest."""
@@ -74,4 +81,26 @@ class ReportBody(ReportedBody):
             escaped = name.replace("~", "~0").replace("/", "~1")
             with pointing_below(f"{pointer}/segments/{escaped}"):
                 segments[name] = body.reported()
-        return Report(overall=overall, segments=segments, coverage=self.coverage, popularity=self.popularity)
+        return Report(
+            overall=overall,
+            segments=segments,
+            coverage=self.coverage,
+            popularity=self.popularity,
+            artist_share=self.artist_share,
+        )
+
+
+class CostsBody(Body):
+    """What a finished trial took, as constraints may look at."""
+
+    train_s: float | None = Field(default=None, ge=0, le=1e9, description="Seconds that training took.")
+    evaluate_s: float | None = Field(default=None, ge=0, le=1e9, description="Seconds that measuring took.")
+    model_bytes: int | None = Field(
+        default=None, ge=0, le=2**63 - 1, description="Bytes of the vectors that a model of it would serve from."
+    )
+
+    def with_costs(self, report: Report) -> Report:
+        """The report with what is given."""
+        seconds = {"train": self.train_s, "evaluate": self.evaluate_s}
+        told = {phase: spent for phase, spent in seconds.items() if spent is not None}
+        return replace(report, times_s=told, model_bytes=self.model_bytes)

@@ -16,7 +16,6 @@ from app.api.schemas.trials import (
     STUDY_ID,
     TRIAL_ID,
     FailureCountsView,
-    TrainingParametersView,
     TrialSummaryView,
 )
 from app.api.schemas.warm_starts import SOURCE_ID, SourceView, WarmStartBody
@@ -228,7 +227,6 @@ class StudySpecView(View):
     max_attempts: int
     baselines: bool
     objectives: list[ObjectiveName] | None = Field(description="Where there are two.")
-    first_points: list[TrainingParametersView] = Field(description="Points that its first trials take.")
     segment_of: SegmentOfView | None
     stopping: StoppingBody
     retry: RetryBody
@@ -255,7 +253,6 @@ class StudySpecView(View):
             max_attempts=spec.max_attempts,
             baselines=spec.baselines,
             objectives=list(spec.objectives) or None,
-            first_points=[TrainingParametersView.of(point) for point in spec.first_points],
             segment_of=None
             if spec.segment_of is None
             else SegmentOfView(study_id=spec.segment_of.study_id, segment=spec.segment_of.segment),
@@ -314,7 +311,6 @@ EXAMPLE_STUDY: JsonDict = {
         "max_attempts": 3,
         "baselines": True,
         "objectives": None,
-        "first_points": [],
         "segment_of": None,
         "stopping": {
             "max_trials": None,

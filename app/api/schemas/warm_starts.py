@@ -17,7 +17,8 @@ class WarmStartBody(Body):
     mode: Literal["identical_data", "transfer"] = Field(
         description="`identical_data`: same data, objective and trainer; what their trials measured informs the "
         "suggester from the start, and stands for as many of the random initial trials. `transfer`: whatever they "
-        "searched; their best points, translated into this space, are the first trials, `n_initial` at most."
+        "searched; their best points (on its segment, of a study of one), translated into this space, are the first "
+        "trials, `n_initial` at most."
     )
     study_ids: list[ResourceId] = Field(min_length=1, max_length=MAX_SOURCES)
 
@@ -68,6 +69,7 @@ class InheritedView(View):
                     "trial_number": 17,
                     "parameters": EXAMPLE_PARAMETERS,
                     "objective": 0.24,
+                    "is_estimate": False,
                     "changed": ["window"],
                 }
             ]
@@ -84,6 +86,7 @@ class InheritedView(View):
     trial_number: int
     parameters: TrainingParametersView = Field(description="As they were in the earlier study.")
     objective: float | None = Field(description="Null for a point that can never work.")
+    is_estimate: bool = Field(description="Whether the trial was pruned, and this is what it may have been worth.")
     changed: list[str] = Field(description="Hyperparameters that were translated, for this space is another.")
 
     @classmethod
@@ -98,5 +101,6 @@ class InheritedView(View):
             trial_number=inherited.source_number,
             parameters=TrainingParametersView.of(inherited.parameters),
             objective=inherited.value,
+            is_estimate=inherited.is_estimate,
             changed=list(inherited.changed),
         )

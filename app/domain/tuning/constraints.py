@@ -280,13 +280,17 @@ def bound_of(constraint: Constraint, known: Baselines) -> float | None:
 def standing(constraint: Constraint, trial: Trial, known: Baselines) -> Standing:
     """How a trial stands to a constraint."""
     value, bound = _value(constraint, trial), bound_of(constraint, known)
-    violation: float | None = None
-    if value is not None and bound is not None:
-        violation = constraint.violation(value=value, bound=bound)
-    elif trial.state is TrialState.COMPLETED and (bound is not None or _is_over(known.get(constraint.baseline or ""))):
-        violation = UNKNOWN_VIOLATION
+    violation = _violation(constraint, value, known) if trial.state is TrialState.COMPLETED else None
     is_kept = None if violation is None else violation <= 0
     return Standing(constraint=constraint, value=value, bound=bound, is_kept=is_kept, violation=violation)
+
+
+def _violation(constraint: Constraint, value: float | None, known: Baselines) -> float | None:
+    """Of a finished trial with this value, None where that was not measured; None until the bound is known."""
+    bound = bound_of(constraint, known)
+    if value is not None and bound is not None:
+        return constraint.violation(value=value, bound=bound)
+    return UNKNOWN_VIOLATION if bound is not None or _is_over(known.get(constraint.baseline or "")) else None
 
 
 def _value(constraint: Constraint, trial: Trial | None) -> float | None:
@@ -302,6 +306,15 @@ def _is_over(trial: Trial | None) -> bool:
 def violations(constraints: Sequence[Constraint], trial: Trial, known: Baselines) -> tuple[float, ...] | None:
     """One number a constraint, kept at 0 or less; None as long as one of them is not known."""
     found = [standing(constraint, trial, known).violation for constraint in constraints]
+    numbers = tuple(number for number in found if number is not None)
+    return numbers if len(numbers) == len(found) else None
+
+
+def violations_of(
+    constraints: Sequence[Constraint], outcome: TrialOutcome, known: Baselines
+) -> tuple[float, ...] | None:
+    """The same of a finished trial of which there is no more than its outcome."""
+    found = [_violation(constraint, METRICS[constraint.metric].of(outcome), known) for constraint in constraints]
     numbers = tuple(number for number in found if number is not None)
     return numbers if len(numbers) == len(found) else None
 

@@ -7,9 +7,10 @@ initial points.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from app.domain.tuning.constraints import Constraint, violations
+from app.domain.training import TrainingParameters
+from app.domain.tuning.constraints import Constraint, violations, violations_of
 from app.domain.tuning.suggester import Observation
-from app.domain.tuning.trial import Trial
+from app.domain.tuning.trial import Trial, TrialOutcome
 from app.domain.tuning.warm_start import Inherited
 
 
@@ -22,13 +23,39 @@ def outside_observations(
 ) -> list[Observation]:
     """First what was inherited, then what was attached, each in the order given.
 
-    An attached trial is pending until the baselines tell whether it keeps the constraints; a study that has any
-    inherits no values.
+    As with the study's own trials, what was measured is pending until the baselines tell whether it keeps the
+    constraints, and what was pruned or infeasible is not held to them.
     """
-    told = [Observation(0, found.parameters, found.value, is_infeasible=found.value is None) for found in inherited]
-    for trial in attached:
-        violated = violations(constraints, trial, baselines or {})
-        value = None if violated is None else trial.objective
-        if trial.parameters is not None:
-            told.append(Observation(0, trial.parameters, value, violations=violated or ()))
+    known = baselines or {}
+    told = [_inherited(found, constraints, known) for found in inherited]
+    told += [
+        _observation(trial.parameters, trial.objective, trial.outcome, violations(constraints, trial, known))
+        for trial in attached
+        if trial.parameters is not None
+    ]
     return [replace(observation, number=place - len(told)) for place, observation in enumerate(told)]
+
+
+def _inherited(found: Inherited, constraints: Sequence[Constraint], known: Mapping[str, Trial]) -> Observation:
+    if found.value is None:
+        return Observation(0, found.parameters, None, is_infeasible=True)
+    outcome = found.outcome
+    violated: tuple[float, ...] | None = ()
+    if outcome is not None and not found.is_estimate:
+        violated = violations_of(constraints, outcome, known)
+    return _observation(found.parameters, found.value, outcome, violated)
+
+
+def _observation(
+    parameters: TrainingParameters,
+    value: float | None,
+    outcome: TrialOutcome | None,
+    violated: tuple[float, ...] | None,
+) -> Observation:
+    return Observation(
+        number=0,
+        parameters=parameters,
+        value=None if violated is None else value,
+        violations=violated or (),
+        measurement=None if outcome is None else outcome.validation,
+    )

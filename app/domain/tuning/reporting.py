@@ -2,7 +2,7 @@
 
 Notation: n the pairs measured, m a mean over them, w = `hr_weight`.
 
-    objective = w HR@k + (1 - w) NDCG@k, or as reported
+    objective = w HR@k + (1 - w) NDCG@k, or as reported; of a study that aggregates, made of the segments' objectives
 
 A client reports means, so that the deviation over pairs is unknown: every interval is Wilson's at the mean, exact in
 form for HR@k and wide for the others, since Var <= m (1 - m) for values in [0, 1].
@@ -10,11 +10,19 @@ Source: the module `app.domain.evaluating`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from app.domain.errors import InvalidRequest
 from app.domain.evaluating import wilson
 from app.domain.measurement import Measurement, Scores
+from app.domain.tuning.aggregating import aggregated
+from app.domain.tuning.constraints import METRICS
+from app.domain.tuning.objectives import MIN_PAIRS, Aggregate, value_of
+from app.domain.tuning.study import StudySpec
+from app.domain.tuning.trial import TrialOutcome
+
+PLACES = {"train_seconds": "/train_s", "evaluate_seconds": "/evaluate_s", "model_bytes": "/model_bytes"}
+"""Where a client reports what can be constrained, if not among what it measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,19 +71,61 @@ class Reported:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a client measured: overall and, if it wishes, by segment and how broad the recommendations are."""
+    """What a client measured: overall and, if it wishes, by segment and how broad the recommendations are.
+
+    `times_s` are seconds by phase, `train` and `evaluate`; `model_bytes` those of the vectors a model would serve from.
+    """
 
     overall: Reported
     segments: Mapping[str, Reported]
     coverage: float | None = None
     popularity: float | None = None
+    artist_share: float | None = None
+    times_s: Mapping[str, float] = field(default_factory=dict)
+    model_bytes: int | None = None
 
-    def measurement(self, *, k: int, hr_weight: float) -> Measurement:
-        """As a measurement of a study that looks at lists of k songs."""
-        return Measurement(
-            k=k,
-            overall=self.overall.scores(hr_weight=hr_weight),
-            segments={name: reported.scores(hr_weight=hr_weight) for name, reported in self.segments.items()},
-            coverage=self.coverage,
-            popularity=self.popularity,
+    def scores(self, spec: StudySpec, *, pointer: str) -> Scores:
+        """What the study looks at after an epoch; `pointer` is where the measurement stands. Raises: InvalidRequest."""
+        return self._measurement(spec, pointer=pointer).judged_scores
+
+    def outcome(self, spec: StudySpec, *, pointer: str) -> TrialOutcome:
+        """As the outcome of a trial of the study; `pointer` is where the report stands.
+
+        Raises: InvalidRequest where something is missing that the study's objectives or constraints look at.
+        """
+        measurement = self._measurement(spec, pointer=f"{pointer}/measurement")
+        for name in spec.objectives:
+            if value_of(measurement, name) is None:
+                message = f"{name.value} is one of the study's two objectives: report it."
+                raise InvalidRequest(message, pointer=f"{pointer}/measurement/{name.value}")
+        outcome = TrialOutcome(validation=measurement, times_s=dict(self.times_s), model_bytes=self.model_bytes)
+        for constraint in spec.constraints:
+            if METRICS[constraint.metric].of(outcome) is None:
+                place = PLACES.get(constraint.metric, f"/measurement/{constraint.metric}")
+                message = f"Whether the study's constraint {str(constraint)!r} is kept cannot be told without it."
+                raise InvalidRequest(message, pointer=f"{pointer}{place}")
+        return outcome
+
+    def _measurement(self, spec: StudySpec, *, pointer: str) -> Measurement:
+        objective = spec.objective
+        measurement = aggregated(
+            Measurement(
+                k=objective.k,
+                overall=self.overall.scores(hr_weight=objective.hr_weight),
+                segments={
+                    name: reported.scores(hr_weight=objective.hr_weight) for name, reported in self.segments.items()
+                },
+                coverage=self.coverage,
+                popularity=self.popularity,
+                artist_share=self.artist_share,
+            ),
+            aggregate=objective.aggregate,
+            weights=objective.weights,
         )
+        if measurement.judged.objective is None:
+            wanted = ", ".join(map(repr, sorted(objective.weights)))
+            if objective.aggregate is not Aggregate.WEIGHTS:
+                wanted = f"those with at least {MIN_PAIRS} pairs"
+            message = f"The study's objective is made of its segments, by {objective.aggregate.value}: report {wanted}."
+            raise InvalidRequest(message, pointer=f"{pointer}/segments")
+        return measurement

@@ -14,7 +14,7 @@ from typing import Literal
 
 from app.domain.errors import InvalidRequest
 from app.domain.lease import Failure
-from app.domain.training import DEFAULT_TRAINER, Trainer, TrainingParameters
+from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.constraints import MAX_CONSTRAINTS, Constraint
 from app.domain.tuning.objectives import Aggregate, ObjectiveName, check_aggregate, check_objectives
 from app.domain.tuning.pruning import Pruning
@@ -117,8 +117,6 @@ class StudySpec:
     warm_start: WarmStart | None = None
     objectives: tuple[ObjectiveName, ...] = ()
     """Two, where the study looks for the front between them: the first is the objective and decides which is best."""
-    first_points: tuple[TrainingParameters, ...] = ()
-    """The points of its first trials, before any is suggested."""
     segment_of: SegmentOf | None = None
     stopping: Stopping = field(default_factory=Stopping)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -169,9 +167,6 @@ class StudySpec:
         if compared and not self.baselines:
             message = f"The constraint {str(compared[0])!r} needs the baselines, which are turned off."
             raise InvalidRequest(message, pointer="/baselines")
-        if self.constraints and self.warm_start is not None and self.warm_start.mode == "identical_data":
-            message = "Measurements taken over do not tell whether a point keeps the constraints. Use transfer."
-            raise InvalidRequest(message, pointer="/warm_start/mode")
 
     @property
     def longest_trial(self) -> int | None:

@@ -3,7 +3,8 @@
 identical_data   same data, objective and trainer: the measurements of the sources are the study's first observations
 transfer         anything else: the best points of the sources, translated into the study's space, are tried first
 
-Source: the two modes of Amazon SageMaker's warm start, which starts from up to five earlier jobs too.
+A source gives what it measured itself or was given as attached trials, not what it took over from others: name those.
+Source: the two modes of Amazon SageMaker's warm start, which starts from up to five earlier jobs, not theirs in turn.
 """
 
 from collections.abc import Sequence
@@ -12,9 +13,12 @@ from typing import Literal, get_args
 
 from app.domain.errors import InvalidRequest
 from app.domain.training import TrainingParameters
+from app.domain.tuning.constraints import Constraint, is_feasible
 from app.domain.tuning.own_points import built
 from app.domain.tuning.search_space import CategoricalParameter, Parameter, SearchSpace, Value
-from app.domain.tuning.trial import Trial, TrialState
+from app.domain.tuning.segment_regret import ranked_on
+from app.domain.tuning.suggester import observations
+from app.domain.tuning.trial import Trial, TrialOutcome, TrialRole, TrialState
 
 Mode = Literal["identical_data", "transfer"]
 
@@ -47,8 +51,9 @@ class Inherited:
     """What one trial of a source gave a study, as it was then: sources may be deleted.
 
     `number` is that of the trial of this study which tries the point, or is below 0: then the value itself was taken
-    over, as an observation from before trial 0. `value` is the objective, None for a point that can never work.
-    `changed` names the hyperparameters that were translated; `parameters` are those of the source.
+    over, as an observation from before trial 0, with the `outcome` that it was read from. `value` is the objective, or
+    what a pruned trial may have been worth (`pruning.worth`); None for a point that can never work. `changed` names the
+    hyperparameters that were translated; `parameters` are those of the source.
     """
 
     study_id: str
@@ -61,6 +66,12 @@ class Inherited:
     parameters: TrainingParameters
     value: float | None
     changed: tuple[str, ...] = ()
+    outcome: TrialOutcome | None = None
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether the value is what a pruned trial may have been worth."""
+        return self.outcome is not None and self.outcome.pruned is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,29 +92,47 @@ class Seed:
     changed: tuple[str, ...]
 
 
-def measured(trials: Sequence[Trial]) -> list[Trial]:
-    """Those that say what a point is worth, by number: completed with an objective, or infeasible."""
-    told = [
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A trial that says what its point is worth; None where the point can never work."""
+
+    trial: Trial
+    value: float | None
+
+
+def told(trials: Sequence[Trial]) -> list[Told]:
+    """What the trials of a source say, as its own suggester was told: those of its search by number, then attached."""
+    by_number = {trial.number: trial for trial in trials if trial.role is TrialRole.SEARCH and _is_over(trial)}
+    search = [Told(by_number[seen.number], seen.value) for seen in observations(list(by_number.values()))]
+    attached = [Told(trial, trial.objective) for trial in trials if trial.role is TrialRole.ATTACHED]
+    return [
+        one
+        for one in [*search, *attached]
+        if one.trial.parameters is not None and (one.value is not None or one.trial.state is TrialState.INFEASIBLE)
+    ]
+
+
+def best_first(trials: Sequence[Trial], *, constraints: Sequence[Constraint], segment: str | None) -> list[Trial]:
+    """The completed trials of a source's search, of equal ones the earlier first.
+
+    Those that keep its constraints alone, if any do; by their score on a segment, if any has one there.
+    """
+    known = {trial.name: trial for trial in trials if trial.role is TrialRole.BASELINE}
+    search = [
         trial
         for trial in trials
-        if trial.parameters is not None
-        and (
-            trial.state is TrialState.INFEASIBLE
-            or (trial.state is TrialState.COMPLETED and trial.objective is not None)
-        )
+        if trial.role is TrialRole.SEARCH
+        and trial.state is TrialState.COMPLETED
+        and trial.parameters is not None
+        and trial.objective is not None
     ]
-    return sorted(told, key=lambda trial: trial.number)
+    ours = [trial for trial in search if is_feasible(constraints, trial, known)] or search
+    there = [] if segment is None else [trial for trial, _ in ranked_on(ours, segment)]
+    return there or sorted(ours, key=lambda trial: (-(trial.objective or 0.0), trial.number))
 
 
-def seeds(space: SearchSpace, sources: Sequence[Sequence[Trial]], *, limit: int) -> list[Seed]:
+def seeds(space: SearchSpace, ranked: Sequence[Sequence[Trial]], *, limit: int) -> list[Seed]:
     """Up to `limit` different points: the best of each source, then the second best of each, and so on."""
-    ranked = [
-        sorted(
-            (trial for trial in measured(trials) if trial.objective is not None),
-            key=lambda trial: (-(trial.objective or 0.0), trial.number),
-        )
-        for trials in sources
-    ]
     found: dict[TrainingParameters, Seed] = {}
     for rank in range(max(map(len, ranked), default=0)):
         for trials in ranked:
@@ -141,3 +170,7 @@ def _nearest(parameter: Parameter, value: Value) -> Value:
         return parameter.choices[0] if found is None else found
     low, high = parameter.low, parameter.high
     return min(max(float(value), low), high) if parameter.kind == "float" else min(max(int(value), low), high)
+
+
+def _is_over(trial: Trial) -> bool:
+    return trial.state in {TrialState.COMPLETED, TrialState.PRUNED, TrialState.INFEASIBLE}

@@ -8,18 +8,14 @@ import pytest
 
 from app.domain.ports import Suggester
 from app.domain.training import TrainingParameters
-from app.domain.tuning.first_points import FirstPointsSuggester
 from app.domain.tuning.objectives import ObjectiveName
 from app.domain.tuning.pareto import front
-from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.scalarising import RHO, ScalarisingSuggester, scalarised, weights_for
-from app.domain.tuning.search_space import preset
 from app.domain.tuning.suggester import Observation, observations
 from app.domain.tuning.trial import Method, Trial, TrialOutcome, TrialRole, TrialState
 from tests.values import NOON, measurement
 
 NAMES = (ObjectiveName.HR_NDCG, ObjectiveName.COVERAGE)
-SPACE = preset("article", epochs=3, overrides={})
 
 
 def trial(number: int, accuracy: float, coverage: float | None, *, popularity: float = 0.1) -> Trial:
@@ -145,23 +141,3 @@ def test_the_suggester_beneath_sees_one_value_a_point() -> None:
     port: Suggester = suggester
     assert port.expected_improvement(seen, TrainingParameters(), number=2) is None
     assert single.told == scalarised(seen, NAMES, weights_for(7, 2, n=2))
-
-
-# First points
-
-
-def test_first_points_come_first_unless_they_were_tried() -> None:
-    points = [TrainingParameters(vector_size=size) for size in (11, 12)]
-    random = RandomSearch(SPACE, 7)
-    suggester = FirstPointsSuggester(random, points)
-    assert suggester.suggest([], number=0) == points[0]
-    assert suggester.suggest([Observation(0, points[0], 0.1)], number=1) == points[1]
-    tried = [Observation(0, points[0], 0.1), Observation(1, points[1], 0.1)]
-    for number in (1, 2):
-        assert suggester.suggest(tried, number=number) == random.suggest(tried, number=number)
-
-
-def test_while_first_points_are_tried_nothing_is_expected() -> None:
-    suggester = FirstPointsSuggester(Remembering(), [TrainingParameters()])
-    assert suggester.expected_improvement([], TrainingParameters(), number=0) is None
-    assert suggester.expected_improvement([], TrainingParameters(), number=1) == 0.5

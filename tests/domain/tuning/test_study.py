@@ -13,7 +13,6 @@ from app.domain.tuning.revisions import Revision
 from app.domain.tuning.search_space import CategoricalParameter, SearchSpace, preset
 from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import OPEN_STATES, STUDY_MOVES, Objective, Study, StudySpec, StudyState
-from app.domain.tuning.warm_start import WarmStart
 from tests.values import NOON, study_spec
 
 SPEC = study_spec("dst_1")
@@ -189,11 +188,3 @@ def test_every_state_has_its_moves_and_the_open_ones_can_be_cancelled() -> None:
 def test_a_study_that_has_ended_can_only_run_again() -> None:
     for state in (StudyState.COMPLETED, StudyState.FAILED):
         assert STUDY_MOVES[state] == {StudyState.RUNNING}
-
-
-def test_measurements_taken_over_and_constraints_do_not_go_together() -> None:
-    constrained = replace(SPEC, constraints=(parse("model_bytes <= 2e9"),))
-    assert replace(constrained, warm_start=WarmStart(mode="transfer", study_ids=("std_1",))).warm_start is not None
-    with pytest.raises(InvalidRequest) as refused:
-        replace(constrained, warm_start=WarmStart(mode="identical_data", study_ids=("std_1",)))
-    assert refused.value.pointer == "/warm_start/mode"
