@@ -380,6 +380,13 @@ CASES: dict[str, Case] = {
     "tell: no measurement": told("complete", "/measurement"),
     "tell: half a measurement": told("complete", "/measurement", measurement={"hit_ratio": 0.5, "n_pairs": 5}),
     "tell: no reason": told("fail", "/reason"),
+    "tell: of no kind": told("fail", "/kind", reason="r", kind="lost"),
+    "tell: less than no time": told(
+        "complete", "/evaluate_s", measurement={"objective": 0.5, "n_pairs": 5}, evaluate_s=-1
+    ),
+    "tell: bytes and a half": told(
+        "complete", "/model_bytes", measurement={"objective": 0.5, "n_pairs": 5}, model_bytes=0.5
+    ),
     "tell: final as text": told("fail", "/is_final", reason="r", is_final="yes"),
     "study: no such id": Case("GET", "/v1/studies/std_none", 404, "not_found"),
     "study: trials of none": Case("GET", "/v1/studies/std_none/trials", 404, "not_found"),

@@ -118,6 +118,62 @@ def test_a_trial_that_failed_is_told_with_its_reason(world: World) -> None:
     assert failed.json()["failure"] == {"code": "infeasible", "reason": "diverged"}
 
 
+def test_what_a_trial_ran_out_of_is_told_apart(world: World) -> None:
+    study_id = world.study(trainer="external", n_initial=2)
+    failed = told(world, asked(world, study_id), "fail", reason="CUDA out of memory", kind="out_of_memory")
+    assert failed.json()["failure"] == {"code": "out_of_memory", "reason": "CUDA out of memory"}
+    assert world.client.get(f"/v1/studies/{study_id}").json()["failures"]["out_of_memory"] == 1
+
+
+def test_what_the_study_s_constraints_look_at_has_to_be_told(world: World) -> None:
+    body = {"dataset_id": world.ready_dataset(), "trainer": "external", "n_initial": 1, "n_iterations": 0}
+    limits = ["model_bytes <= 100", "evaluate_seconds <= 9", "coverage >= 0.5"]
+    made = world.client.post("/v1/studies", json={**body, "baselines": False, "constraints": limits})
+    trial = asked(world, made.json()["id"])
+    costs: dict[str, Any] = {}
+    measured: dict[str, Any] = {"objective": 0.3, "n_pairs": 100}
+    for pointer, more in (
+        ("/model_bytes", {"model_bytes": 90}),
+        ("/evaluate_s", {"evaluate_s": 3.5}),
+        ("/measurement/coverage", {}),
+    ):
+        refused = told(world, trial, "complete", measurement=measured, **costs)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)
+        costs |= more
+    done = told(world, trial, "complete", measurement={**measured, "coverage": 0.6}, **costs).json()
+    assert (done["state"], [each["is_kept"] for each in done["constraints"]]) == ("completed", [True] * 3)
+
+
+def test_an_objective_of_segments_is_made_of_those_that_are_told(world: World) -> None:
+    body = {"dataset_id": world.ready_dataset({"ar": 40, "en": 40}), "trainer": "external", "baselines": False}
+    small = {"n_initial": 1, "n_iterations": 0, "objective": {"aggregate": "worst_segment"}}
+    trial = asked(world, world.client.post("/v1/studies", json={**body, **small}).json()["id"])
+    overall = {"objective": 0.3, "n_pairs": 80}
+    for way, place, whole in (
+        ("measurements", "", {"epoch": 1, **overall}),
+        ("complete", "/measurement", {"measurement": overall}),
+    ):
+        refused = told(world, trial, way, **whole)
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, f"{place}/segments")
+    segments = {"ar": {"objective": 0.1, "n_pairs": 40}, "en": {"objective": 0.5, "n_pairs": 40}}
+    assert told(world, trial, "measurements", epoch=1, **overall, segments=segments).status_code == 200
+    done = told(world, trial, "complete", measurement={**overall, "segments": segments}).json()
+    assert (done["objective"], done["epochs"][0]["scores"]["objective"]["value"]) == (0.1, 0.1)
+
+
+def test_what_was_taken_over_is_told_though_its_source_was_deleted(world: World) -> None:
+    source_id = world.completed_study()
+    body = {
+        "dataset_id": world.client.get(f"/v1/studies/{source_id}").json()["dataset_id"],
+        "warm_start": {"mode": "identical_data", "study_ids": [source_id]},
+    }
+    study_id = world.client.post("/v1/studies", json=body).json()["id"]
+    before = world.client.get(f"/v1/studies/{study_id}/inherited").json()
+    assert world.client.delete(f"/v1/studies/{source_id}").status_code == 204
+    assert world.client.get(f"/v1/studies/{study_id}/inherited").json() == before
+    assert world.client.get(f"/v1/studies/{study_id}").json()["sources"][0]["study_id"] == source_id
+
+
 def test_when_all_trials_are_given_out_the_next_to_ask_is_told_so(world: World) -> None:
     study_id = world.study(trainer="external", n_initial=1)
     asked(world, study_id)

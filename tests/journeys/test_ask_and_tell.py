@@ -1,17 +1,24 @@
-"""A team's own trainer asks for trials and tells what it measured, while leases lapse and the server is killed."""
+"""A team's own trainer asks for trials and tells what it measured, while leases lapse and servers and clients are killed."""
 
+import subprocess
 import threading
 from typing import Any
 
 import httpx2
 
 from app.domain.tuning.trial import TrialRole, TrialState
+from tests.journeys import own_trainer
 from tests.journeys.house import House
 from tests.journeys.http import Json, answered, client, ended_study, study_body, until_live
-from tests.processes import Server, until
+from tests.processes import Server, kill, start_program, until
 
 N_TRIALS = 8
 N_BASELINES = 5
+
+N_SMALL = 3
+
+TRAINED_WITHIN_S = 60.0
+"""Within which a client has trained all that is left."""
 
 LEASE_S = 5.0
 """A client's lease, once it shall lapse."""
@@ -93,3 +100,54 @@ def test_an_external_study_runs_to_its_end_through_a_lapsed_lease_and_a_killed_s
     search = house.container.studies.trials(study_id, limit=99, role=TrialRole.SEARCH).rows
     assert all(trial.state is TrialState.COMPLETED and not trial.has_vectors for trial in search)
     assert late["lease_token"] not in server.log.read_text(encoding="utf-8")
+
+
+# Clients that are killed
+
+
+def trainer(house: House, server: Server, study_id: str, client_id: str, *more: str) -> subprocess.Popen[bytes]:
+    started = start_program(house.settings, own_trainer.__name__, server.url, study_id, client_id, *more)
+    house.started.append(started)
+    return started
+
+
+def small_study(house: House, http: httpx2.Client) -> str:
+    body = study_body(house.dataset(), trainer="external", n_initial=N_SMALL, n_iterations=0)
+    study_id: str = answered(http.post("/v1/studies", json=body), 202)["id"]
+    return study_id
+
+
+def killed_in_the_middle(house: House, server: Server, http: httpx2.Client, study_id: str) -> Json:
+    """The trial of a client that was killed after it had told of an epoch."""
+    path = f"/v1/studies/{study_id}/trials"
+    lost = trainer(house, server, study_id, "lost", "hang")
+    until(lambda: bool(http.get(path).json()["items"]), "the client has asked")
+    trial = f"/v1/trials/{http.get(path).json()['items'][0]['id']}"
+    until(lambda: bool(http.get(trial).json()["epochs"]), "the client has told of an epoch")
+    kill(lost)
+    return answered(http.get(trial), 200)
+
+
+def test_what_a_killed_client_had_is_trained_by_another_though_no_worker_is_about(house: House) -> None:
+    server = house.server(ask_lease_s=1)
+    with client(server) as http:
+        study_id = small_study(house, http)
+        left = killed_in_the_middle(house, server, http, study_id)
+        assert trainer(house, server, study_id, "other").wait(TRAINED_WITHIN_S) == 0
+        study = ended_study(http, study_id)
+        assert study["counts"]["completed"] == N_SMALL
+        assert study["failures"]["lost"] == 1
+        again = answered(http.get(f"/v1/trials/{left['id']}"), 200)
+        assert (again["state"], again["attempt"], again["parameters"]) == ("completed", 2, left["parameters"])
+
+
+def test_a_killed_client_that_is_started_again_goes_on_with_its_trial(house: House) -> None:
+    server = house.server(ask_lease_s=600)
+    with client(server) as http:
+        study_id = small_study(house, http)
+        left = killed_in_the_middle(house, server, http, study_id)
+        assert trainer(house, server, study_id, "lost").wait(TRAINED_WITHIN_S) == 0
+        study = ended_study(http, study_id)
+        assert (study["counts"]["completed"], study["failures"]["lost"]) == (N_SMALL, 0)
+        again = answered(http.get(f"/v1/trials/{left['id']}"), 200)
+        assert (again["state"], again["attempt"], again["parameters"]) == ("completed", 2, left["parameters"])

@@ -151,9 +151,13 @@ class StudyBody(Body):
         default=1, **within("parallelism"), description="Most trials at once, of those that workers run."
     )
     threads: int = Field(
-        default=1, **within("threads"), description="Threads per trial; only with one are trials repeatable."
+        default=1,
+        **within("threads"),
+        description="Threads per trial that a worker runs; only with one are trials repeatable.",
     )
-    trial_timeout_s: float | None = Field(default=None, ge=1, le=30 * 86_400)
+    trial_timeout_s: float | None = Field(
+        default=None, ge=1, le=30 * 86_400, description="Of a trial that a worker runs; null: as the workers are set."
+    )
     max_attempts: int = Field(
         default=3, **within("max_attempts"), description="How often a trial is begun before it has failed."
     )
