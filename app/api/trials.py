@@ -12,4 +12,5 @@ router = APIRouter(prefix="/v1/trials", tags=["trials"])
 @router.get("/{trial_id}", summary="See a trial", response_model=TrialView, responses=problems(404))
 def get_trial(trial_id: TrialPath, services: FromServices) -> TrialView:
     """Its hyperparameters, times, and measurements after each epoch and at the end; if it failed, why."""
-    return TrialView.of(services.studies.trial(trial_id))
+    trial = services.studies.trial(trial_id)
+    return TrialView.of(trial, services.studies.space(trial.study_id))

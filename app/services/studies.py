@@ -10,6 +10,7 @@ from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.ports import Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.search_space import SearchSpace
 from app.domain.tuning.study import STUDY_MOVES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import (
     ENDED_STATES,
@@ -115,6 +116,11 @@ class StudyService:
             unit.studies.get(study_id)
             rows = unit.trials.page_of_study(study_id, role=role, limit=limit + 1, cursor=cursor)
         return page_of(rows, limit=limit, cursor=lambda trial: trial.id)
+
+    def space(self, study_id: str) -> SearchSpace:
+        """What a study searches. Raises: NotFound."""
+        with self._units.reading() as unit:
+            return unit.studies.get(study_id).spec.space
 
     def trial(self, trial_id: str) -> Trial:
         """A trial. Raises: NotFound."""

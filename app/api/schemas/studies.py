@@ -270,15 +270,16 @@ class StudyView(StudySummaryView):
     @classmethod
     def of_facts(cls, facts: StudyFacts) -> "StudyView":
         """The view of a study and its trials."""
+        space = facts.study.spec.space
         return cls.model_validate(
             {
                 **_fields(facts.study),
                 "progress": StudyProgressView(fraction=facts.fraction, n_ended=facts.n_ended, n_trials=facts.n_trials),
                 "counts": facts.counts,
-                "best": None if facts.best is None else TrialSummaryView.of(facts.best),
-                "baselines": [TrialSummaryView.of(trial) for trial in facts.baselines],
-                "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation),
-                "running": [TrialSummaryView.of(trial) for trial in facts.running],
+                "best": None if facts.best is None else TrialSummaryView.of(facts.best, space),
+                "baselines": [TrialSummaryView.of(trial, space) for trial in facts.baselines],
+                "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation, space),
+                "running": [TrialSummaryView.of(trial, space) for trial in facts.running],
                 "eta_s": facts.eta_s,
             }
         )

@@ -9,6 +9,7 @@ from app.api.schemas.base import FailureView, PageParameters, ProgressView, View
 from app.api.schemas.measurements import EpochView, MeasurementView, example_measurement, example_scores
 from app.domain.embedding import Scoring
 from app.domain.training import TrainingParameters
+from app.domain.tuning.search_space import SearchSpace
 from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
 
 STUDY_ID = "std_0197f3a2417b7b0e8f4dd5b1c6a2e390"
@@ -71,6 +72,7 @@ def _example_trial() -> JsonDict:
         "name": "trial 4",
         "method": "word2vec",
         "parameters": EXAMPLE_PARAMETERS,
+        "inactive": [],
         "state": "completed",
         "attempt": 1,
         "progress": {"phase": "done", "fraction": 1.0, "epoch": 3},
@@ -99,6 +101,9 @@ class TrialSummaryView(View):
     name: str
     method: Method
     parameters: TrainingParametersView | None = Field(description="Null for a plain baseline.")
+    inactive: list[str] = Field(
+        description="Hyperparameters that the search space tunes, but that did not matter here: their `only_if` fails."
+    )
     state: TrialState
     attempt: int = Field(description="How often a worker has begun it.")
     progress: ProgressView | None
@@ -114,9 +119,9 @@ class TrialSummaryView(View):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, trial: Trial) -> "TrialSummaryView":
-        """The view of a trial."""
-        return cls.model_validate(_fields(trial))
+    def of(cls, trial: Trial, space: SearchSpace) -> "TrialSummaryView":
+        """The view of a trial of a study in this space."""
+        return cls.model_validate(_fields(trial, space))
 
 
 class TrialView(TrialSummaryView):
@@ -131,14 +136,15 @@ class TrialView(TrialSummaryView):
     epochs: list[EpochView]
 
     @classmethod
-    def of(cls, trial: Trial) -> "TrialView":
-        """The view of a trial."""
+    def of(cls, trial: Trial, space: SearchSpace) -> "TrialView":
+        """The view of a trial of a study in this space."""
         epochs = () if trial.outcome is None else trial.outcome.epochs
-        return cls.model_validate({**_fields(trial), "epochs": [EpochView.of(epoch) for epoch in epochs]})
+        return cls.model_validate({**_fields(trial, space), "epochs": [EpochView.of(epoch) for epoch in epochs]})
 
 
-def _fields(trial: Trial) -> dict[str, object]:
+def _fields(trial: Trial, space: SearchSpace) -> dict[str, object]:
     outcome = trial.outcome
+    searched = trial.parameters if trial.role is TrialRole.SEARCH else None
     return {
         "id": trial.id,
         "study_id": trial.study_id,
@@ -147,6 +153,7 @@ def _fields(trial: Trial) -> dict[str, object]:
         "name": trial.name,
         "method": trial.method,
         "parameters": None if trial.parameters is None else TrainingParametersView.of(trial.parameters),
+        "inactive": () if searched is None else space.inactive(searched),
         "state": trial.state,
         "attempt": trial.attempt,
         "progress": ProgressView.of(trial.progress),
