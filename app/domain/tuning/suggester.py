@@ -12,12 +12,23 @@ from app.domain.tuning.trial import Trial, TrialState
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One earlier point. `value` is maximised; None while pending. An infeasible point is worth the worst seen."""
+    """One earlier point. `value` is maximised; None while pending. An infeasible point is worth the worst seen.
+
+    `number`: the trial's; below 0 for what was measured before the study, which tells as much but is no trial of it.
+    `violations`: by how much each of the study's constraints is missed; 0 or less where it holds, empty where there are
+    none or nothing is known of them. A point that misses one has its own value, but is never the best.
+    """
 
     number: int
     parameters: TrainingParameters
     value: float | None
     is_infeasible: bool = False
+    violations: tuple[float, ...] = ()
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether it was measured and holds to the constraints, as far as is known."""
+        return self.value is not None and all(violation <= 0 for violation in self.violations)
 
 
 def observations(trials: list[Trial]) -> list[Observation]:
