@@ -42,6 +42,7 @@ from bayes_opt.parameter import wrap_kernel
 from bayes_opt.target_space import TargetSpace
 from numpy.typing import NDArray
 from scipy.optimize import NonlinearConstraint, minimize
+from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
@@ -81,6 +82,9 @@ N_CLIMBS = 1
 MAX_FITTED = 120
 """Points the process is fitted to; the cost grows with their cube. Beyond, half are the best and half the newest."""
 
+LEAST_DEVIATION = 1e-12
+"""Below it, a point's value is as good as known."""
+
 MAX_STEPS = 20
 """Steps towards the likeliest length scales from each start; they move little after that."""
 
@@ -90,6 +94,23 @@ def suggester_for(spec: StudySpec) -> Suggester:
     if spec.algorithm == "random":
         return RandomSearch(spec.space, spec.seed)
     return BayesianSuggester(spec.space, seed=spec.seed, n_initial=spec.n_initial, acquisition=spec.acquisition)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Different points `(n, n_dims)`, what is known of them, and NaN where nothing is.
+
+    `values` `(n,)` are in deviations from the mean, `violations` `(n, n_constraints)` in root mean squares.
+    """
+
+    points: Array
+    values: Array
+    violations: Array
+
+    @property
+    def are_feasible(self) -> NDArray[np.bool_]:
+        """Which points hold to all constraints and have a value."""
+        return ~np.isnan(self.values) & (self.violations <= 0).all(axis=1)
 
 
 class BayesianSuggester:
@@ -121,11 +142,7 @@ class BayesianSuggester:
             return self._random.suggest(observations, number=number)
         search_seed, candidate_seed, fit_seed = _seeds(self._seed, number)
         acquisition = _acquisition(self._acquisition, is_constrained=known.violations.shape[1] > 0)
-        process = _fitted(_process(self._space, seed=fit_seed), known.points, known.values)
-        constraints = [
-            _fitted(_process(self._space, seed=fit_seed), known.points, missed) for missed in known.violations.T
-        ]
-        target_space = _target_space(known, process, constraints)
+        process, target_space = self._modelled(known, seed=fit_seed)
         point = acquisition.suggest(
             process,
             target_space,
@@ -148,22 +165,38 @@ class BayesianSuggester:
                 return parameters
         return self._random.suggest(observations, number=number)
 
+    def expected_improvement(
+        self, observations: Sequence[Observation], suggested: TrainingParameters, *, number: int
+    ) -> float | None:
+        """The largest expected improvement at the point suggested and N_CANDIDATES random ones, in the value's units.
 
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """Different points `(n, n_dims)`, what is known of them, and NaN where nothing is.
+        E[max(f(x) - y*, 0)], whatever the study's acquisition, and without its xi: that is for the search. With
+        constraints, y* is the best that holds to them, and it is times the probability that all hold.
+        """
+        measured = np.array([seen.value for seen in observations if seen.value is not None], dtype=np.float64)
+        if number < self._n_initial or len(measured) == 0 or np.ptp(measured) == 0:
+            return None
+        _, candidate_seed, fit_seed = _seeds(self._seed, number)
+        with threadpool_limits(1):
+            known = _known(self._space, observations, measured)
+            if not known.are_feasible.any():
+                return None
+            process, target_space = self._modelled(known, seed=fit_seed)
+            drawn = np.random.default_rng(candidate_seed).random((N_CANDIDATES, self._space.n_dims))
+            candidates = np.vstack([self._space.encode(suggested), drawn])
+            mean, deviation = process.predict(candidates, return_std=True)
+            constraint = target_space.constraint
+            probability = 1.0 if constraint is None else constraint.predict(candidates)
+        gain = mean - known.values[known.are_feasible].max()
+        z = gain / np.maximum(deviation, LEAST_DEVIATION)
+        expected = gain * norm.cdf(z) + deviation * norm.pdf(z)
+        return float((np.maximum(expected, 0.0) * probability).max() * measured.std())
 
-    `values` `(n,)` are in deviations from the mean, `violations` `(n, n_constraints)` in root mean squares.
-    """
-
-    points: Array
-    values: Array
-    violations: Array
-
-    @property
-    def are_feasible(self) -> NDArray[np.bool_]:
-        """Which points hold to all constraints and have a value."""
-        return ~np.isnan(self.values) & (self.violations <= 0).all(axis=1)
+    def _modelled(self, known: _Known, *, seed: int) -> tuple[GaussianProcessRegressor, TargetSpace]:
+        """The objective's process, and the library's form of what is known, with the constraints' processes in it."""
+        process = _fitted(_process(self._space, seed=seed), known.points, known.values)
+        constraints = [_fitted(_process(self._space, seed=seed), known.points, missed) for missed in known.violations.T]
+        return process, _target_space(known, process, constraints)
 
 
 def _seeds(study_seed: int, number: int) -> tuple[int, int, int]:
