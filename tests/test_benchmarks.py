@@ -8,7 +8,7 @@ import pytest
 from gensim.models import KeyedVectors
 
 from app.domain.training import TrainingParameters
-from tests.benchmarks import article, article_script, linear, memory, suggesting, tables
+from tests.benchmarks import article, article_script, linear, memory, pruning, suggesting, tables
 
 
 @pytest.mark.slow
@@ -104,3 +104,11 @@ def test_samplers_are_compared_on_a_table(table: tables.Table, capsys: pytest.Ca
 
 def test_suggestions_are_timed() -> None:
     assert suggesting.suggestion_s("extended", n_trials=20, n_times=1) > 0
+
+
+def test_what_pruning_costs_and_spares_is_told_beside_the_same_seeds_without() -> None:
+    whole = [pruning.Run(best=0.30, test=0.2, n_epochs=72, train_s=10.0, n_pruned=0) for _ in range(2)]
+    halved = [pruning.Run(best=best, test=0.2, n_epochs=36, train_s=6.0, n_pruned=18) for best in (0.29, 0.31)]
+    told = pruning.table({"none": whole, "halving": halved})
+    assert "worse in 1 of 2" in told
+    assert "spares 50% of the epochs, 40% of the training seconds" in told

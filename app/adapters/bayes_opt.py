@@ -93,7 +93,13 @@ def suggester_for(spec: StudySpec) -> Suggester:
     """The suggester that a study asks for."""
     if spec.algorithm == "random":
         return RandomSearch(spec.space, spec.seed)
-    return BayesianSuggester(spec.space, seed=spec.seed, n_initial=spec.n_initial, acquisition=spec.acquisition)
+    return BayesianSuggester(
+        spec.space,
+        seed=spec.seed,
+        n_initial=spec.n_initial,
+        acquisition=spec.acquisition,
+        n_constraints=len(spec.constraints),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +126,14 @@ class BayesianSuggester:
     are equal, for then there is nothing to learn from, and until a point holds to all constraints.
     """
 
-    def __init__(self, space: SearchSpace, *, seed: int, n_initial: int, acquisition: Acquisition) -> None:
+    def __init__(
+        self, space: SearchSpace, *, seed: int, n_initial: int, acquisition: Acquisition, n_constraints: int = 0
+    ) -> None:
         self._space = space
         self._seed = seed
         self._n_initial = n_initial
         self._acquisition = acquisition
+        self._n_constraints = n_constraints
         self._random = RandomSearch(space, seed)
 
     def suggest(self, observations: Sequence[Observation], *, number: int) -> TrainingParameters:
@@ -137,11 +146,11 @@ class BayesianSuggester:
         measured = np.array([seen.value for seen in observations if seen.value is not None], dtype=np.float64)
         if number < self._n_initial or len(measured) == 0 or np.ptp(measured) == 0:
             return self._random.suggest(observations, number=number)
-        known = _known(self._space, observations, measured)
+        known = _known(self._space, observations, measured, n_constraints=self._n_constraints)
         if not known.are_feasible.any():
             return self._random.suggest(observations, number=number)
         search_seed, candidate_seed, fit_seed = _seeds(self._seed, number)
-        acquisition = _acquisition(self._acquisition, is_constrained=known.violations.shape[1] > 0)
+        acquisition = _acquisition(self._acquisition, is_constrained=self._n_constraints > 0)
         process, target_space = self._modelled(known, seed=fit_seed)
         point = acquisition.suggest(
             process,
@@ -178,7 +187,7 @@ class BayesianSuggester:
             return None
         _, candidate_seed, fit_seed = _seeds(self._seed, number)
         with threadpool_limits(1):
-            known = _known(self._space, observations, measured)
+            known = _known(self._space, observations, measured, n_constraints=self._n_constraints)
             if not known.are_feasible.any():
                 return None
             process, target_space = self._modelled(known, seed=fit_seed)
@@ -204,11 +213,10 @@ def _seeds(study_seed: int, number: int) -> tuple[int, int, int]:
     return search, candidate, fit
 
 
-def _known(space: SearchSpace, observations: Sequence[Observation], measured: Array) -> _Known:
+def _known(space: SearchSpace, observations: Sequence[Observation], measured: Array, *, n_constraints: int) -> _Known:
     """What the observations say, in their order, thinned out; a point observed more than once has the means."""
     mean, deviation = measured.mean(), measured.std()
     worst = (measured.min() - mean) / deviation
-    n_constraints = max(len(observation.violations) for observation in observations)
     values_at: dict[tuple[float, ...], list[float]] = {}
     violations_at: dict[tuple[float, ...], list[tuple[float, ...]]] = {}
     for observation in observations:

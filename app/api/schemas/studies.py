@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from app.api.schemas.base import Body, FailureView, Name, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.policies import RetryBody, StoppingBody
+from app.api.schemas.pruning import ConstraintTexts, ConstraintView, PruningBody, SavingsView, constraints_of
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
 from app.api.schemas.trials import STUDY_ID, TRIAL_ID, FailureCountsView, TrialSummaryView
 from app.domain.errors import InvalidRequest
@@ -56,6 +57,8 @@ class StudyBody(Body):
                     },
                     "trainer": "segue",
                     "n_iterations": 40,
+                    "pruning": {"rule": "successive_halving"},
+                    "constraints": ["coverage >= 0.95 * baseline", "model_bytes <= 2e9"],
                     "parallelism": 2,
                 },
             ]
@@ -95,6 +98,8 @@ class StudyBody(Body):
     baselines: bool = Field(default=True, description="Measure gensim's defaults and the plain baselines too.")
     stopping: StoppingBody = StoppingBody()
     retry: RetryBody = RetryBody()
+    pruning: PruningBody | None = None
+    constraints: ConstraintTexts = Field(default_factory=list)
 
     def spec(self) -> StudySpec:
         """The domain's value. Raises: InvalidRequest."""
@@ -126,6 +131,8 @@ class StudyBody(Body):
             baselines=self.baselines,
             stopping=self.stopping.value(),
             retry=self.retry.value(),
+            pruning=None if self.pruning is None else self.pruning.pruning(),
+            constraints=constraints_of(self.constraints),
         )
 
 
@@ -148,6 +155,8 @@ class StudySpecView(View):
     baselines: bool
     stopping: StoppingBody
     retry: RetryBody
+    pruning: PruningBody | None
+    constraints: list[str]
 
     @classmethod
     def of(cls, spec: StudySpec) -> "StudySpecView":
@@ -169,6 +178,8 @@ class StudySpecView(View):
             baselines=spec.baselines,
             stopping=StoppingBody.of(spec.stopping),
             retry=RetryBody.of(spec.retry),
+            pruning=PruningBody.of(spec.pruning),
+            constraints=[str(constraint) for constraint in spec.constraints],
         )
 
 
@@ -232,6 +243,8 @@ EXAMPLE_STUDY: JsonDict = {
             "on": {"failed": None, "timed_out": None, "out_of_memory": 1, "lost": None},
             "abort_after": None,
         },
+        "pruning": None,
+        "constraints": [],
     },
     "revision": 0,
     "version": 0,
@@ -293,6 +306,7 @@ class StudyView(StudySummaryView):
                         "waiting": 0,
                         "running": 1,
                         "completed": 0,
+                        "pruned": 0,
                         "failed": 0,
                         "infeasible": 0,
                         "cancelled": 0,
@@ -311,6 +325,8 @@ class StudyView(StudySummaryView):
                             "created_at": "2026-01-01T12:00:00Z",
                         }
                     ],
+                    "pruning": {"n_pruned": 0, "epochs_saved": 0, "train_s_saved": 0.0},
+                    "constraints": [],
                 }
             ]
         }
@@ -326,20 +342,22 @@ class StudyView(StudySummaryView):
     run_s: float = Field(description="Seconds it has run, those it was queued or paused not counted.")
     failures: FailureCountsView = Field(description="Failed attempts of all its trials by kind.")
     revisions: list[RevisionView] = Field(description="Its search spaces, the present one last.")
+    pruning: SavingsView
+    constraints: list[ConstraintView]
 
     @classmethod
     def of_facts(cls, facts: StudyFacts) -> "StudyView":
         """The view of a study and its trials."""
-        space = facts.study.spec.space
+        study = facts.study
         return cls.model_validate(
             {
-                **_fields(facts.study),
+                **_fields(study),
                 "progress": StudyProgressView(fraction=facts.fraction, n_ended=facts.n_ended, n_trials=facts.n_trials),
                 "counts": facts.counts,
-                "best": None if facts.best is None else TrialSummaryView.of(facts.best, space),
-                "baselines": [TrialSummaryView.of(trial, space) for trial in facts.baselines],
-                "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation, space),
-                "running": [TrialSummaryView.of(trial, space) for trial in facts.running],
+                "best": None if facts.best is None else TrialSummaryView.of(facts.best, study),
+                "baselines": [TrialSummaryView.of(trial, study) for trial in facts.baselines],
+                "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation, study),
+                "running": [TrialSummaryView.of(trial, study) for trial in facts.running],
                 "eta_s": facts.eta_s,
                 "run_s": facts.run_s,
                 "failures": FailureCountsView.of(facts.failures),
@@ -349,8 +367,10 @@ class StudyView(StudySummaryView):
                         search_space=search_space_view(revision.space),
                         created_at=revision.at,
                     )
-                    for revision in facts.study.all_revisions
+                    for revision in study.all_revisions
                 ],
+                "pruning": SavingsView.of(facts.savings),
+                "constraints": [ConstraintView.of(constraint) for constraint in facts.constraints],
             }
         )
 
