@@ -11,6 +11,7 @@ from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
+from app.adapters.ranks import read_ranks
 from app.adapters.redis.signals import RedisSignals
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
@@ -19,8 +20,12 @@ from app.config import Settings
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
+from app.domain.tuning.first_points import FirstPointsSuggester
 from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.revisions import holds
+from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
+from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.serving import ServingService
@@ -40,6 +45,7 @@ class Container:
     live: LiveIndexes
     datasets: DatasetService
     studies: StudyService
+    comparisons: ComparisonService
     life: StudyLife
     trials: TrialService
     models: ModelService
@@ -84,6 +90,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             watch=_watch(settings),
         ),
         studies=studies,
+        comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         trials=TrialService(
             units,
@@ -113,6 +120,15 @@ def _watch(settings: Settings) -> LeaseWatch:
 
 
 def _suggester_for(spec: StudySpec) -> Suggester:
+    """What the study asks for, beneath what it begins with and what makes one objective of two."""
+    suggester = _single_suggester_for(spec)
+    if spec.objectives:
+        suggester = ScalarisingSuggester(suggester, names=spec.objectives, seed=spec.seed)
+    points = [point for point in spec.first_points if holds(spec.space, point)]
+    return FirstPointsSuggester(suggester, points) if points else suggester
+
+
+def _single_suggester_for(spec: StudySpec) -> Suggester:
     if spec.algorithm == "random":
         return RandomSearch(spec.space, spec.seed)
     # Imported when a worker first asks: a server never suggests and starts without loading scikit-learn.

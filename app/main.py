@@ -18,6 +18,7 @@ from prometheus_client import (
 
 from app.api import (
     aliases,
+    comparisons,
     datasets,
     health,
     models,
@@ -73,6 +74,7 @@ def create_app(container: Container) -> FastAPI:
         uploads,
         datasets,
         studies,
+        comparisons,
         study_life,
         trials,
         models,
@@ -98,6 +100,7 @@ def services_of(container: Container) -> Services:
     return Services(
         datasets=container.datasets,
         studies=container.studies,
+        comparisons=container.comparisons,
         life=container.life,
         models=container.models,
         serving=container.serving,

@@ -48,7 +48,8 @@ class DatasetRequest:
 class TrialRequest:
     """Measure one trial. `vectors` holds those that a confirmation measures; others are trained.
 
-    After the epochs `decides_after` the child asks whether to go on.
+    After the epochs `decides_after` the child asks whether to go on. What became of each pair is left in the folder
+    `ranks`, if there is one.
     """
 
     limits: Limits
@@ -61,6 +62,7 @@ class TrialRequest:
     objective: Objective
     seed: int
     vectors: Path | None = None
+    ranks: Path | None = None
     decides_after: tuple[int, ...] = ()
     subject: Literal["trial"] = "trial"
 
@@ -69,6 +71,7 @@ class TrialRequest:
 class ModelRequest:
     """Build a model's files. `sources` are given when the whole dataset must be compiled again for a full fit.
 
+    `scope` names the segment that training sees alone.
     Training is only repeatable with the study's own number of threads; searching neighbours may use more.
     """
 
@@ -83,6 +86,7 @@ class ModelRequest:
     seed: int
     vectors: Path | None
     sources: Sources | None
+    scope: str | None = None
     subject: Literal["model"] = "model"
 
 

@@ -14,6 +14,7 @@ from fastapi import Depends, Header, Path, Request, Response
 from app.api.problems import Refused
 from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
 from app.domain.serving import ServingStatus
+from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.idempotency import Idempotency, Replay
 from app.services.models import ModelService
@@ -32,6 +33,7 @@ class Services:
 
     datasets: DatasetService
     studies: StudyService
+    comparisons: ComparisonService
     life: StudyLife
     models: ModelService
     serving: ServingService
@@ -56,6 +58,7 @@ ModelPath = Annotated[ResourceId, Path(description="The model's id.")]
 UploadPath = Annotated[ResourceId, Path(description="The upload's id.")]
 AliasPath = Annotated[AliasName, Path(description="The alias.")]
 SongPath = Annotated[PathIdentifier, Path(description="The song's id, percent-encoded.")]
+SegmentPath = Annotated[PathIdentifier, Path(description="The segment's name, percent-encoded.")]
 UserPath = Annotated[PathIdentifier, Path(description="The user's id, percent-encoded.")]
 
 

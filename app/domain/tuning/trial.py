@@ -118,6 +118,8 @@ class TrialOutcome:
     epochs: tuple[EpochMeasurement, ...] = ()
     times_s: dict[str, float] = field(default_factory=dict)
     vectors_sha256: str | None = None
+    has_ranks: bool = False
+    """What became of each pair is kept (see `pairing`)."""
     model_bytes: int | None = None
     pruned: Pruned | None = None
 
@@ -161,5 +163,5 @@ class Trial:
         """The value maximised, on the validation pairs; None until measured."""
         if self.outcome is None or self.outcome.validation is None:
             return None
-        estimate = self.outcome.validation.overall.objective
+        estimate = self.outcome.validation.judged.objective
         return None if estimate is None else estimate.value
