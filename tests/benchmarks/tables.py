@@ -4,12 +4,13 @@ A table stands for an objective on the whole space: the thin-plate spline throug
 back what training gave at each of them, and whatever a sampler believes of the objective, it is not the sampler's own
 model. How true it is in between is told by leaving each point out: `Table.explained`, the share of the variance that
 the others foretell (the corners are not left out: no other could foretell them). The points are the corners of the
-cube, so that the spline never runs beyond its points, then a scrambled Sobol sequence, in turn on the whole cube and
-where the rate is high, for there the good points are.
+cube, so that the spline never runs beyond its points; then a scrambled Sobol sequence, in turn on the whole cube and
+where the rate is high, for there the good points are; and at last, in rounds, those of which the table so far foretells
+the most, so that its best is measured and no overshoot of the spline between its points.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from scipy.interpolate import RBFInterpolator
+from scipy.spatial.distance import cdist
 from scipy.stats import qmc
 
 from app.domain.listening import Corpus
@@ -31,6 +33,9 @@ SPACE = preset("article", epochs=3, overrides={})
 
 TRAINING_SEED = 1
 
+LEAST_DISTANCE = 0.02
+"""Between a promising point and any other, in sides of the cube: whole numbers are rounded to."""
+
 RATE = [parameter.name for parameter in SPACE.parameters].index("alpha")
 """The dimension of alpha."""
 
@@ -39,6 +44,12 @@ HIGH_RATES = 0.25
 
 N_DENSE = 2**13
 """Points among which the spline's best is looked for, beside the table's own."""
+
+PROMISING = 0.25
+"""The share of a table's points that are chosen by what it foretells of them."""
+
+ROUND = 24
+"""Such points that are chosen at a time."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +72,9 @@ class Table:
         self._places = np.array([SPACE.encode(row.parameters) for row in given])
         self._values: NDArray[np.float64] = np.array([row.objective for row in given])
         self._spline = RBFInterpolator(self._places, self._values)
-        self.best = float(max(self._values.max(), self._spline(_sobol(N_DENSE)).max()))
+        self._dense = _sobol(N_DENSE)
+        self._foretold: NDArray[np.float64] = self._spline(self._dense)
+        self.best = float(max(self._values.max(), self._foretold.max()))
 
     def __len__(self) -> int:
         return len(self._values)
@@ -69,6 +82,12 @@ class Table:
     def __call__(self, parameters: TrainingParameters) -> float:
         """The objective at a point."""
         return float(self._spline(SPACE.encode(parameters)[np.newaxis])[0])
+
+    def promising(self, n: int) -> list[TrainingParameters]:
+        """The n points of a dense sequence of which it foretells the most, those measured left out."""
+        is_new = cdist(self._dense, self._places).min(axis=1) > LEAST_DISTANCE
+        ranked = np.argsort(-self._foretold, kind="stable")
+        return [SPACE.decode(self._dense[row]) for row in ranked[is_new[ranked]][:n]]
 
     def explained(self) -> float:
         """1 - the variance of what the other points foretell wrongly / the variance of the values."""
@@ -82,13 +101,22 @@ class Table:
 
 
 def points(n: int) -> list[TrainingParameters]:
-    """The table's first points, the same ones each time."""
+    """The first points of each table."""
     corners = np.array(list(product((0.0, 1.0), repeat=SPACE.n_dims)))
     anywhere = _sobol(n)
     at_high_rates = _sobol(n)
     at_high_rates[:, RATE] = 1 - HIGH_RATES * (1 - at_high_rates[:, RATE])
     inside = np.stack([anywhere, at_high_rates], axis=1).reshape(-1, SPACE.n_dims)
     return [SPACE.decode(place) for place in [*corners, *inside][:n]]
+
+
+def todo(rows: Sequence[Row], *, n_points: int) -> list[TrainingParameters]:
+    """The points to train next for a table of so many; none once it has them."""
+    measured = {row.parameters for row in rows}
+    first = [point for point in points(n_points - round(PROMISING * n_points)) if point not in measured]
+    if first or len(rows) >= n_points:
+        return first
+    return Table(rows).promising(min(ROUND, n_points - len(rows)))
 
 
 def _sobol(n: int) -> NDArray[np.float64]:
