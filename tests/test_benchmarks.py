@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 
-from tests.benchmarks import article, article_script, linear, memory, pruning
+from app.domain.training import TrainingParameters
+from tests.benchmarks import article, article_script, linear, memory, pruning, suggesting, tables
 
 
 @pytest.mark.slow
@@ -62,6 +63,47 @@ def test_training_cost_is_measured_and_drawn(tmp_path: Path) -> None:
 def test_the_exponent_of_a_power_law_is_found() -> None:
     costs = [linear.Cost(n, 1e-6 * n**1.2) for n in (1_000, 3_000, 20_000)]
     assert linear.exponent(costs) == pytest.approx(1.2)
+
+
+def near(parameters: TrainingParameters) -> float:
+    """A response over the article's space that is best at a rate of 0.03."""
+    return 0.3 - abs(float(np.log10(parameters.alpha / 0.03))) / 10
+
+
+@pytest.fixture
+def table() -> tables.Table:
+    return tables.Table(tables.Row("near", parameters, near(parameters)) for parameters in tables.points(48))
+
+
+def test_a_table_gives_back_what_was_measured_and_foretells_the_rest(table: tables.Table) -> None:
+    for parameters in tables.points(48):
+        assert table(parameters) == pytest.approx(near(parameters), abs=1e-6)
+    assert len(table) == 48
+    assert table.best > 0.28
+    assert table.explained() > 0.5
+
+
+def test_a_table_is_kept_and_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "table.jsonl"
+    rows = [tables.Row("near", parameters, near(parameters)) for parameters in tables.points(3)]
+    assert tables.read([file]) == {}
+    for row in rows:
+        tables.write(file, row)
+    assert tables.read([file]) == {"near": rows}
+    assert tables.points(5)[:3] == tables.points(3)
+
+
+def test_samplers_are_compared_on_a_table(table: tables.Table, capsys: pytest.CaptureFixture[str]) -> None:
+    found = suggesting.compared(table, best=table.best, seeds=range(2), noise=0.0)
+    assert {"bayesian", "random", "optuna tpe"} <= found.keys()
+    for searches in found.values():
+        assert [0 < search.best <= table.best * 1.01 for search in searches] == [True, True]
+    suggesting.report(found, best=table.best)
+    assert "of the best" in capsys.readouterr().out
+
+
+def test_suggestions_are_timed() -> None:
+    assert suggesting.suggestion_s("extended", n_trials=20, n_times=1) > 0
 
 
 def test_what_pruning_costs_and_spares_is_told_beside_the_same_seeds_without() -> None:

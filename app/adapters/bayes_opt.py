@@ -19,11 +19,16 @@ Departures from the library's defaults, and why
   is the same everywhere contradicts what is known beside it: with four workers it learned no faster than random search.
   The library's own ConstantLiar breaks on choices. Source: Ginsbourger, Le Riche and Carraro 2010 (Kriging believer).
 - Infeasible points are as bad as the worst seen.
+- Constraints have the library's model (the acquisition times the probability that all hold), with processes like that
+  of the objective in it: its own know no noise and draw from the global random state. Each is fitted to violations in
+  root mean squares, so that where nothing is known a constraint is as likely to hold as not. `ucb` can be negative, so
+  that a product with it means nothing: with constraints `ei` stands in for it. Source: Gardner et al. 2014.
 """
 
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -36,7 +41,7 @@ from bayes_opt.acquisition import (
 from bayes_opt.parameter import wrap_kernel
 from bayes_opt.target_space import TargetSpace
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import NonlinearConstraint, minimize
 from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -88,7 +93,30 @@ def suggester_for(spec: StudySpec) -> Suggester:
     """The suggester that a study asks for."""
     if spec.algorithm == "random":
         return RandomSearch(spec.space, spec.seed)
-    return BayesianSuggester(spec.space, seed=spec.seed, n_initial=spec.n_initial, acquisition=spec.acquisition)
+    return BayesianSuggester(
+        spec.space,
+        seed=spec.seed,
+        n_initial=spec.n_initial,
+        acquisition=spec.acquisition,
+        n_constraints=len(spec.constraints),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Different points `(n, n_dims)`, what is known of them, and NaN where nothing is.
+
+    `values` `(n,)` are in deviations from the mean, `violations` `(n, n_constraints)` in root mean squares.
+    """
+
+    points: Array
+    values: Array
+    violations: Array
+
+    @property
+    def are_feasible(self) -> NDArray[np.bool_]:
+        """Which points hold to all constraints and have a value."""
+        return ~np.isnan(self.values) & (self.violations <= 0).all(axis=1)
 
 
 class BayesianSuggester:
@@ -96,14 +124,17 @@ class BayesianSuggester:
 
     The same seed, number and observations give the same point. What was observed before trial 0 takes the place of as
     many random points. They also serve as long as all values measured are equal, for then there is nothing to learn
-    from.
+    from, and until a point holds to all constraints.
     """
 
-    def __init__(self, space: SearchSpace, *, seed: int, n_initial: int, acquisition: Acquisition) -> None:
+    def __init__(
+        self, space: SearchSpace, *, seed: int, n_initial: int, acquisition: Acquisition, n_constraints: int = 0
+    ) -> None:
         self._space = space
         self._seed = seed
         self._n_initial = n_initial
         self._acquisition = acquisition
+        self._n_constraints = n_constraints
         self._random = RandomSearch(space, seed)
 
     def suggest(self, observations: Sequence[Observation], *, number: int) -> TrainingParameters:
@@ -116,16 +147,15 @@ class BayesianSuggester:
         measured = np.array([seen.value for seen in observations if seen.value is not None], dtype=np.float64)
         if self._draws(observations, number) or len(measured) == 0 or np.ptp(measured) == 0:
             return self._random.suggest(observations, number=number)
+        known = _known(self._space, observations, measured, n_constraints=self._n_constraints)
+        if not known.are_feasible.any():
+            return self._random.suggest(observations, number=number)
         search_seed, candidate_seed, fit_seed = _seeds(self._seed, number)
-        acquisition = _acquisition(self._acquisition)
-        points, values = _standardised(self._space, observations, measured)
-        process = _fitted(_process(self._space, seed=fit_seed), points, values)
-        is_pending = np.isnan(values)
-        if is_pending.any():
-            values[is_pending] = process.predict(points[is_pending])
+        acquisition = _acquisition(self._acquisition, is_constrained=self._n_constraints > 0)
+        process, target_space = self._modelled(known, seed=fit_seed)
         point = acquisition.suggest(
             process,
-            _target_space(points, values),
+            target_space,
             n_random=N_CANDIDATES,
             n_smart=N_CLIMBS,
             random_state=search_seed,
@@ -136,7 +166,10 @@ class BayesianSuggester:
             return parameters
         candidates = np.random.default_rng(candidate_seed).random((N_CANDIDATES, self._space.n_dims))
         mean, deviation = process.predict(candidates, return_std=True)
-        for row in np.argsort(-acquisition.base_acq(mean, deviation), kind="stable"):
+        worth = acquisition.base_acq(mean, deviation)
+        if target_space.constraint is not None:
+            worth = worth * target_space.constraint.predict(candidates)
+        for row in np.argsort(-worth, kind="stable"):
             parameters = self._space.decode(candidates[row])
             if parameters not in seen:
                 return parameters
@@ -147,21 +180,33 @@ class BayesianSuggester:
     ) -> float | None:
         """The largest expected improvement at the point suggested and N_CANDIDATES random ones, in the value's units.
 
-        E[max(f(x) - y*, 0)], whatever the study's acquisition, and without its xi: that is for the search.
+        E[max(f(x) - y*, 0)], whatever the study's acquisition, and without its xi: that is for the search. With
+        constraints, y* is the best that holds to them, and it is times the probability that all hold.
         """
         measured = np.array([seen.value for seen in observations if seen.value is not None], dtype=np.float64)
         if self._draws(observations, number) or len(measured) == 0 or np.ptp(measured) == 0:
             return None
         _, candidate_seed, fit_seed = _seeds(self._seed, number)
         with threadpool_limits(1):
-            points, values = _standardised(self._space, observations, measured)
-            process = _fitted(_process(self._space, seed=fit_seed), points, values)
-            candidates = np.random.default_rng(candidate_seed).random((N_CANDIDATES, self._space.n_dims))
-            mean, deviation = process.predict(np.vstack([self._space.encode(suggested), candidates]), return_std=True)
-        gain = mean - float(np.nanmax(values))
+            known = _known(self._space, observations, measured, n_constraints=self._n_constraints)
+            if not known.are_feasible.any():
+                return None
+            process, target_space = self._modelled(known, seed=fit_seed)
+            drawn = np.random.default_rng(candidate_seed).random((N_CANDIDATES, self._space.n_dims))
+            candidates = np.vstack([self._space.encode(suggested), drawn])
+            mean, deviation = process.predict(candidates, return_std=True)
+            constraint = target_space.constraint
+            probability = 1.0 if constraint is None else constraint.predict(candidates)
+        gain = mean - known.values[known.are_feasible].max()
         z = gain / np.maximum(deviation, LEAST_DEVIATION)
         expected = gain * norm.cdf(z) + deviation * norm.pdf(z)
-        return float(np.maximum(expected, 0.0).max() * measured.std())
+        return float((np.maximum(expected, 0.0) * probability).max() * measured.std())
+
+    def _modelled(self, known: _Known, *, seed: int) -> tuple[GaussianProcessRegressor, TargetSpace]:
+        """The objective's process, and the library's form of what is known, with the constraints' processes in it."""
+        process = _fitted(_process(self._space, seed=seed), known.points, known.values)
+        constraints = [_fitted(_process(self._space, seed=seed), known.points, missed) for missed in known.violations.T]
+        return process, _target_space(known, process, constraints)
 
     def _draws(self, observations: Sequence[Observation], number: int) -> bool:
         """Whether trial `number` is one of the random initial ones."""
@@ -173,24 +218,38 @@ def _seeds(study_seed: int, number: int) -> tuple[int, int, int]:
     return search, candidate, fit
 
 
-def _standardised(space: SearchSpace, observations: Sequence[Observation], measured: Array) -> tuple[Array, Array]:
-    """Different points `(n, n_dims)` and their values `(n,)` in deviations from the mean, in the order observed.
-
-    A point observed more than once has the mean of its values; NaN stands where nothing is known yet.
-    """
+def _known(space: SearchSpace, observations: Sequence[Observation], measured: Array, *, n_constraints: int) -> _Known:
+    """What the observations say, in their order, thinned out; a point observed more than once has the means."""
     mean, deviation = measured.mean(), measured.std()
     worst = (measured.min() - mean) / deviation
     values_at: dict[tuple[float, ...], list[float]] = {}
+    violations_at: dict[tuple[float, ...], list[tuple[float, ...]]] = {}
     for observation in observations:
-        values = values_at.setdefault(tuple(space.encode(observation.parameters).tolist()), [])
+        place = tuple(space.encode(observation.parameters).tolist())
+        values, violations = values_at.setdefault(place, []), violations_at.setdefault(place, [])
         if observation.value is not None:
             values.append((observation.value - mean) / deviation)
         elif observation.is_infeasible:
             values.append(worst)
-    points = np.array(list(values_at))
-    standardised = np.array([np.mean(values) if values else np.nan for values in values_at.values()])
-    kept = _kept(standardised)
-    return points[kept], standardised[kept]
+        if len(observation.violations) == n_constraints:
+            violations.append(observation.violations)
+    unknown = (np.nan,) * n_constraints
+    missed = np.array([np.mean(missed, axis=0) if missed else unknown for missed in violations_at.values()])
+    known = _Known(
+        points=np.array(list(values_at)),
+        values=np.array([np.mean(values) if values else np.nan for values in values_at.values()]),
+        violations=_scaled(missed.reshape(len(values_at), n_constraints)),
+    )
+    kept = _kept(np.where((known.violations > 0).any(axis=1), worst, known.values))
+    return _Known(known.points[kept], known.values[kept], known.violations[kept])
+
+
+def _scaled(violations: Array) -> Array:
+    """Each constraint's in root mean squares of what is known of it."""
+    if np.isnan(violations).all():
+        return violations
+    scale = np.sqrt(np.nanmean(violations**2, axis=0))
+    return violations / np.where(scale > 0, scale, 1.0)
 
 
 def _kept(values: Array) -> NDArray[np.int64]:
@@ -202,12 +261,39 @@ def _kept(values: Array) -> NDArray[np.int64]:
     return np.union1d(best, newest)
 
 
-def _target_space(points: Array, values: Array) -> TargetSpace:
-    """The library's form of the unit cube and what is known on it."""
-    space = TargetSpace(None, {f"x{dimension}": (0.0, 1.0) for dimension in range(points.shape[1])})
-    for point, value in zip(points, values.tolist(), strict=True):
-        space.register(point, value)
+def _target_space(
+    known: _Known, process: GaussianProcessRegressor, constraints: Sequence[GaussianProcessRegressor]
+) -> TargetSpace:
+    """The library's form of the unit cube and what is known on it; for what is not, the processes' means stand."""
+    limit = NonlinearConstraint(None, np.full(len(constraints), -np.inf), np.zeros(len(constraints)))
+    space = TargetSpace(
+        None,
+        {f"x{dimension}": (0.0, 1.0) for dimension in range(known.points.shape[1])},
+        constraint=limit if constraints else None,
+    )
+    if space.constraint is not None:
+        space.constraint.model[:] = constraints
+    columns = [_completed(known.values, known.points, process)]
+    columns += [
+        _completed(missed, known.points, model) for missed, model in zip(known.violations.T, constraints, strict=True)
+    ]
+    for point, value, *missed in zip(known.points, *columns, strict=True):
+        match missed:
+            case []:
+                space.register(point, value)
+            case [alone]:
+                space.register(point, value, alone)
+            case _:
+                space.register(point, value, np.array(missed))
     return space
+
+
+def _completed(known: Array, points: Array, process: GaussianProcessRegressor) -> Array:
+    is_unknown = np.isnan(known)
+    completed = known.copy()
+    if is_unknown.any():
+        completed[is_unknown] = process.predict(points[is_unknown])
+    return completed
 
 
 def _process(space: SearchSpace, *, seed: int) -> GaussianProcessRegressor:
@@ -248,11 +334,11 @@ def _likeliest(
     return found.x, found.fun
 
 
-def _acquisition(name: Acquisition) -> AcquisitionFunction:
+def _acquisition(name: Acquisition, *, is_constrained: bool) -> AcquisitionFunction:
     match name:
-        case "ei":
-            return ExpectedImprovement(xi=0.01)
-        case "ucb":
+        case "ucb" if not is_constrained:
             return UpperConfidenceBound(kappa=2.576)
+        case "ei" | "ucb":
+            return ExpectedImprovement(xi=0.01)
         case "poi":
             return ProbabilityOfImprovement(xi=0.1)

@@ -25,7 +25,7 @@ def add_trials(study_id: StudyPath, body: OwnTrialsBody, services: FromServices,
     A point to try takes the place of a suggestion and so counts towards the budget; one with a measurement does not.
     Every point must lie in the study's search space.
     """
-    trials = services.own_trials.add(
+    added = services.own_trials.add(
         study_id, body.own_trials(), idempotency=None if key is None else key.once(OwnTrialsView.of)
     )
-    return answered_in(trials, OwnTrialsView.of, status=HTTPStatus.CREATED, collection=f"/v1/studies/{study_id}/trials")
+    return answered_in(added, OwnTrialsView.of, status=HTTPStatus.CREATED, collection=f"/v1/studies/{study_id}/trials")

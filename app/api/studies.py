@@ -64,7 +64,8 @@ def list_trials(
 ) -> PageView[TrialSummaryView]:
     """Every trial in the order they were made: baselines, the search, and the confirmation of its winner."""
     found = services.studies.trials(study_id, limit=page.limit, cursor=page.cursor, role=page.role)
-    return PageView(items=[TrialSummaryView.of(trial) for trial in found.rows], next_cursor=found.next_cursor)
+    study = services.studies.study(study_id)
+    return PageView(items=[TrialSummaryView.of(trial, study) for trial in found.rows], next_cursor=found.next_cursor)
 
 
 @router.post(

@@ -31,6 +31,14 @@ class OwnTrial:
     report: Report | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AddedTrials:
+    """The trials made of own points, in the order given, and their study."""
+
+    study: Study
+    trials: list[Trial]
+
+
 class OwnTrialService:
     """See the module header."""
 
@@ -40,20 +48,20 @@ class OwnTrialService:
         self._signals = signals
 
     def add(
-        self, study_id: str, own: list[OwnTrial], *, idempotency: Idempotency[list[Trial]] | None = None
-    ) -> list[Trial] | Replay:
+        self, study_id: str, own: list[OwnTrial], *, idempotency: Idempotency[AddedTrials] | None = None
+    ) -> AddedTrials | Replay:
         """All of them or none, in the order given. Earlier enqueued ones are tried before, a warm start's points after.
 
         Raises: NotFound; InvalidRequest, which points into the list; Conflict when the study has ended; BudgetSpent
         when it has room for fewer.
         """
         with self._units() as unit:
-            trials = once(unit, idempotency, lambda: self._added(unit, study_id, own))
+            added = once(unit, idempotency, lambda: self._added(unit, study_id, own))
             unit.commit()
         self._signals.wake()
-        return trials
+        return added
 
-    def _added(self, unit: UnitOfWork, study_id: str, own: list[OwnTrial]) -> list[Trial]:
+    def _added(self, unit: UnitOfWork, study_id: str, own: list[OwnTrial]) -> AddedTrials:
         study = unit.studies.lock(study_id)
         if study.state not in OPEN_STATES:
             raise Conflict(f"Study {study_id!r} is {study.state.value} and takes no further trial.")
@@ -76,7 +84,7 @@ class OwnTrialService:
                 trial = self._attached(study, parameters, outcome, number=number, now=now)
             unit.trials.add(trial)
             added.append(trial)
-        return added
+        return AddedTrials(study, added)
 
     def _enqueued(self, study: Study, parameters: TrainingParameters, *, number: int, now: datetime) -> Trial:
         return Trial(

@@ -47,9 +47,10 @@ class ConstraintView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialFacts:
-    """A trial, and how it stands to each constraint of its study."""
+    """A trial with its study, and how it stands to each constraint of that."""
 
     trial: Trial
+    study: Study
     standings: list[Standing]
 
 
@@ -169,6 +170,11 @@ class StudyService:
             rows = unit.trials.page_of_study(study_id, role=role, limit=limit + 1, cursor=cursor)
         return page_of(rows, limit=limit, cursor=lambda trial: trial.id)
 
+    def study(self, study_id: str) -> Study:
+        """A study alone. Raises: NotFound."""
+        with self._units.reading() as unit:
+            return unit.studies.get(study_id)
+
     def trial(self, trial_id: str) -> Trial:
         """A trial. Raises: NotFound."""
         with self._units.reading() as unit:
@@ -178,11 +184,13 @@ class StudyService:
         """A trial beside the constraints of its study. Raises: NotFound."""
         with self._units.reading() as unit:
             trial = unit.trials.get(trial_id)
+            study = unit.studies.get(trial.study_id)
             is_point = trial.role in {TrialRole.SEARCH, TrialRole.ATTACHED}
-            constraints = unit.studies.get(trial.study_id).spec.constraints if is_point else ()
+            constraints = study.spec.constraints if is_point else ()
             others = unit.trials.of_study(trial.study_id, role=TrialRole.BASELINE) if constraints else []
         known = {other.name: other for other in others}
-        return TrialFacts(trial=trial, standings=[standing(constraint, trial, known) for constraint in constraints])
+        standings = [standing(constraint, trial, known) for constraint in constraints]
+        return TrialFacts(trial=trial, study=study, standings=standings)
 
     def pause(self, study_id: str) -> Study:
         """Begin no further trial; those under way go on. Raises: NotFound, Conflict."""

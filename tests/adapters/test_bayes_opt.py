@@ -12,7 +12,14 @@ from app.adapters import bayes_opt
 from app.adapters.bayes_opt import Acquisition, BayesianSuggester, suggester_for
 from app.domain.training import TrainingParameters
 from app.domain.tuning.random_search import RandomSearch
-from app.domain.tuning.search_space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace, preset
+from app.domain.tuning.search_space import (
+    CategoricalParameter,
+    Condition,
+    FloatParameter,
+    IntParameter,
+    SearchSpace,
+    preset,
+)
 from app.domain.tuning.suggester import Observation
 from tests.values import study_spec
 
@@ -42,8 +49,12 @@ def best_of(suggester: BayesianSuggester | RandomSearch, *, seed: int, n: int = 
     return response(max(seen, key=lambda observation: observation.value or 0.0).parameters)
 
 
-def bayesian(space: SearchSpace = SPACE, *, seed: int = 0, acquisition: Acquisition = "ei") -> BayesianSuggester:
-    return BayesianSuggester(space, seed=seed, n_initial=N_INITIAL, acquisition=acquisition)
+def bayesian(
+    space: SearchSpace = SPACE, *, seed: int = 0, acquisition: Acquisition = "ei", n_constraints: int = 0
+) -> BayesianSuggester:
+    return BayesianSuggester(
+        space, seed=seed, n_initial=N_INITIAL, acquisition=acquisition, n_constraints=n_constraints
+    )
 
 
 def on_the_line(*points: tuple[float, float | None]) -> list[Observation]:
@@ -108,16 +119,107 @@ def test_infeasible_counts_as_the_worst_seen_and_pending_as_unknown() -> None:
         Observation(2, TrainingParameters(ns_exponent=0.3), value=None),
         Observation(3, TrainingParameters(ns_exponent=0.4), value=None, is_infeasible=True),
     ]
-    points, values = bayes_opt._standardised(LINE, seen, np.array([1.0, 3.0]))
-    assert points.ravel().tolist() == [0.1, 0.2, 0.3, 0.4]
-    assert values.tolist() == pytest.approx([-1.0, 1.0, np.nan, -1.0], nan_ok=True)
+    known = bayes_opt._known(LINE, seen, np.array([1.0, 3.0]), n_constraints=0)
+    assert known.points.ravel().tolist() == [0.1, 0.2, 0.3, 0.4]
+    assert known.values.tolist() == pytest.approx([-1.0, 1.0, np.nan, -1.0], nan_ok=True)
+
+
+def constrained(*points: tuple[float, float, tuple[float, ...]]) -> list[Observation]:
+    return [
+        Observation(number, TrainingParameters(ns_exponent=x), value, violations=violations)
+        for number, (x, value, violations) in enumerate(points)
+    ]
+
+
+SLOPE = (0.0, 0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0)
+
+
+@pytest.mark.parametrize("acquisition", ACQUISITIONS)
+@pytest.mark.parametrize("n_constraints", [1, 2])
+def test_best_point_is_sought_where_the_constraints_hold(acquisition: Acquisition, n_constraints: int) -> None:
+    seen = constrained(*((x, x, ((x - 0.55) * 300, -1.0)[:n_constraints]) for x in SLOPE))
+    suggester = bayesian(LINE, acquisition=acquisition, n_constraints=n_constraints)
+    assert 0.5 < suggester.suggest(seen, number=9).ns_exponent < 0.65
+
+
+def test_points_are_drawn_until_one_holds_to_the_constraints() -> None:
+    seen = constrained(*((x, x, (0.1, -1.0)) for x in SLOPE))
+    drawn = RandomSearch(LINE, 0).suggest(seen, number=9)
+    assert bayesian(LINE, n_constraints=2).suggest(seen, number=9) == drawn
+    held = [*seen, Observation(9, TrainingParameters(ns_exponent=0.3), 0.3, violations=(0.0, -1.0))]
+    drawn = RandomSearch(LINE, 0).suggest(held, number=10)
+    assert bayesian(LINE, n_constraints=2).suggest(held, number=10) != drawn
+
+
+def test_points_are_drawn_while_it_is_known_of_none_whether_it_holds_to_the_constraints() -> None:
+    pruned = on_the_line(*((x, x) for x in SLOPE))
+    drawn = RandomSearch(LINE, 0).suggest(pruned, number=9)
+    assert bayesian(LINE, n_constraints=1).suggest(pruned, number=9) == drawn
+    assert bayesian(LINE).suggest(pruned, number=9) != drawn
+
+
+def test_unknown_violations_are_foretold_not_taken_for_held() -> None:
+    seen = constrained(*((x, x, (x - 0.55,)) for x in SLOPE))
+    seen.append(Observation(9, TrainingParameters(ns_exponent=0.58), value=None))
+    seen.append(Observation(10, TrainingParameters(ns_exponent=0.95), value=None, is_infeasible=True))
+    known = bayes_opt._known(LINE, seen, np.array(SLOPE), n_constraints=1)
+    assert known.are_feasible.tolist() == [*(x < 0.55 for x in SLOPE), False, False]
+    assert bayesian(LINE, n_constraints=1).suggest(seen, number=11).ns_exponent < 0.7
+
+
+def test_constraint_that_is_met_to_the_letter_has_no_scale() -> None:
+    seen = constrained((0.1, 1.0, (0.0,)), (0.2, 3.0, (0.0,)))
+    known = bayes_opt._known(LINE, seen, np.array([1.0, 3.0]), n_constraints=1)
+    assert known.violations.tolist() == [[0.0], [0.0]]
+
+
+def test_point_that_holds_to_the_constraints_outlasts_better_ones_that_do_not() -> None:
+    n = 2 * bayes_opt.MAX_FITTED
+    seen = constrained((0.5, 0.5, (-1.0,)), *((number / n, 1.0 + number, (1.0,)) for number in range(n)))
+    known = bayes_opt._known(LINE, seen, np.array([observation.value for observation in seen]), n_constraints=1)
+    assert len(known.values) == bayes_opt.MAX_FITTED
+    assert known.are_feasible.sum() == 1
+
+
+def test_constrained_search_with_nothing_left_goes_on() -> None:
+    searched = SearchSpace(parameters=(IntParameter(name="window", low=1, high=9),), fixed={})
+    seen = [
+        Observation(number, TrainingParameters(window=window), -abs(window - 5.0), violations=(window - 3.5,))
+        for number, window in enumerate((1, 3, 4, 5, 7, 8, 9))
+    ]
+    assert bayesian(searched, n_constraints=1).suggest(seen, number=10).window == 2
+
+
+def test_what_was_measured_before_the_study_informs_it_and_is_no_trial_of_it() -> None:
+    measured = on_the_line(*((x, -((x - 0.7) ** 2)) for x in SLOPE))
+    before = [replace(seen, number=seen.number - len(SLOPE)) for seen in measured]
+    for number in range(N_INITIAL):
+        assert bayesian(LINE).suggest(before, number=number) == RandomSearch(LINE, 0).suggest(before, number=number)
+    assert bayesian(LINE).suggest(before, number=N_INITIAL).ns_exponent == pytest.approx(0.7, abs=0.15)
+
+
+def test_choices_that_do_not_matter_are_not_told_apart() -> None:
+    searched = SearchSpace(
+        parameters=(
+            CategoricalParameter(name="sg", choices=(0, 1)),
+            FloatParameter(name="ns_exponent", low=0.0, high=1.0, only_if=Condition("sg", (1,))),
+        ),
+        fixed={},
+    )
+    seen = [Observation(0, TrainingParameters(sg=0, ns_exponent=0.75), 0.1)]
+    seen += [
+        Observation(number, TrainingParameters(sg=1, ns_exponent=x), -((x - 0.3) ** 2))
+        for number, x in enumerate((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), start=1)
+    ]
+    suggested = bayesian(searched).suggest(seen, number=8)
+    assert suggested.sg == 1
 
 
 def test_point_measured_twice_has_the_mean_and_no_lie() -> None:
     seen = on_the_line((0.1, 1.0), (0.1, 2.0), (0.1, None), (0.2, 3.0))
-    points, values = bayes_opt._standardised(LINE, seen, np.array([1.0, 2.0, 3.0]))
-    assert points.ravel().tolist() == [0.1, 0.2]
-    assert values.tolist() == pytest.approx([-0.5 / np.std([1, 2, 3]), 1 / np.std([1, 2, 3])])
+    known = bayes_opt._known(LINE, seen, np.array([1.0, 2.0, 3.0]), n_constraints=0)
+    assert known.points.ravel().tolist() == [0.1, 0.2]
+    assert known.values.tolist() == pytest.approx([-0.5 / np.std([1, 2, 3]), 1 / np.std([1, 2, 3])])
 
 
 def test_many_observations_are_thinned_to_the_best_and_the_newest() -> None:
@@ -234,10 +336,22 @@ def test_expected_improvement_is_what_the_process_draws_over_the_best_come_to() 
     seen = on_the_line((0.0, 0.1), (0.35, 0.3), (0.5, 0.2), (0.8, 0.28), (1.0, 0.1), (0.2, None))
     expected = bayesian(LINE).expected_improvement(seen, TrainingParameters(ns_exponent=0.3), number=9)
     measured = np.array([observation.value for observation in seen if observation.value is not None])
-    points, values = bayes_opt._standardised(LINE, seen, measured)
-    process = bayes_opt._fitted(bayes_opt._process(LINE, seed=bayes_opt._seeds(0, 9)[2]), points, values)
+    known = bayes_opt._known(LINE, seen, measured, n_constraints=0)
+    process = bayes_opt._fitted(bayes_opt._process(LINE, seed=bayes_opt._seeds(0, 9)[2]), known.points, known.values)
     grid = np.linspace(0, 1, 201)[:, None]
     mean, deviation = process.predict(grid, return_std=True)
     draws = mean + deviation * np.random.default_rng(0).normal(size=(20_000, 1))
-    improvement = np.maximum(draws - np.nanmax(values), 0).mean(axis=0).max() * measured.std()
+    improvement = np.maximum(draws - np.nanmax(known.values), 0).mean(axis=0).max() * measured.std()
     assert expected == pytest.approx(improvement, rel=0.05)
+
+
+def test_little_is_expected_where_the_constraints_hardly_hold() -> None:
+    peak = TrainingParameters(ns_exponent=0.9)
+    held = constrained(*((x, x, (x - 0.45,)) for x in SLOPE[:7]))
+    missed = constrained(*((x, x, (0.1,)) for x in SLOPE[:7]))
+    unconstrained = bayesian(LINE).expected_improvement(held, peak, number=9)
+    constrained_to = bayesian(LINE, n_constraints=1).expected_improvement(held, peak, number=9)
+    assert unconstrained is not None
+    assert constrained_to is not None
+    assert 0 < constrained_to < unconstrained
+    assert bayesian(LINE, n_constraints=1).expected_improvement(missed, peak, number=9) is None

@@ -291,6 +291,24 @@ CASES: dict[str, Case] = {
     "space: a fraction of a window": space("window/value", window={"value": 2.5}),
     "space: unknown scoring": space("scoring/value", scoring={"value": "cosine"}),
     "space: extra field": space("alpha/step", alpha={"type": "float", "low": 0.1, "high": 1, "step": 0.1}),
+    "space: two conditions": space(
+        "window/only_if", window={"type": "int", "low": 1, "high": 4, "only_if": {"sg": 1, "scoring": "input"}}
+    ),
+    "space: a condition on nothing": space(
+        "window/only_if", window={"type": "int", "low": 1, "high": 4, "only_if": {}}
+    ),
+    "space: a condition that never holds": space(
+        "window/only_if/sg", window={"type": "int", "low": 1, "high": 4, "only_if": {"sg": 0}}
+    ),
+    "space: a condition on a real number": space(
+        "window/only_if/alpha", window={"type": "int", "low": 1, "high": 4, "only_if": {"alpha": 0.1}}
+    ),
+    "space: a condition on itself": space(
+        "window/only_if/window", window={"type": "int", "low": 1, "high": 4, "only_if": {"window": 2}}
+    ),
+    "space: otherwise for nothing": space(
+        "window/otherwise", window={"type": "int", "low": 1, "high": 4, "otherwise": 5}
+    ),
     "space: nothing free": study(
         "/search_space",
         search_space={name: {"value": 2} for name in ("vector_size", "window", "negative")} | {"alpha": {"value": 0.1}},

@@ -114,6 +114,25 @@ def test_a_study_shows_its_revisions_and_each_trial_its_own(world: World) -> Non
     assert trials[1]["parameters"]["window"] <= IntParameter(name="window", low=1, high=2).high
 
 
+def test_a_trial_tells_what_did_not_matter_under_its_own_revision(world: World) -> None:
+    negative = {"type": "int", "low": 1, "high": 9}
+    searched = {
+        "sg": {"type": "categorical", "choices": [0, 1]},
+        "negative": {**negative, "only_if": {"sg": 1}, "otherwise": 7},
+    }
+    study_id = world.study(n_initial=9, search_space=searched)
+    run(world, *[0.2] * 8)
+    world.client.patch(f"/v1/studies/{study_id}", json={"search_space": {"negative": negative}})
+    run(world, 0.2)
+    trials = world.client.get(f"/v1/studies/{study_id}/trials").json()["items"]
+    told = [(trial["parameters"]["sg"], trial["inactive"]) for trial in trials[:8]]
+    assert {sg for sg, _ in told} == {0, 1}
+    assert [inactive for _, inactive in told] == [[] if sg else ["negative"] for sg, _ in told]
+    assert {trial["parameters"]["negative"] for trial in trials[:8] if trial["inactive"]} == {7}
+    assert trials[8]["inactive"] == []
+    assert world.client.get(f"/v1/trials/{trials[0]['id']}").json()["inactive"] == trials[0]["inactive"]
+
+
 def test_a_clone_is_asked_for_like_a_study(world: World) -> None:
     study_id = world.study(seed=3)
     clone = world.client.post(f"/v1/studies/{study_id}/clone", json={"seed": 4, "name": "again"})

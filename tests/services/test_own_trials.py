@@ -14,7 +14,7 @@ from app.domain.tuning.study import Study, StudyState
 from app.domain.tuning.trial import Origin, Trial, TrialOutcome, TrialRole, TrialState
 from app.domain.tuning.warm_start import WarmStart
 from app.services.idempotency import Idempotency, Replay
-from app.services.own_trials import OwnTrial
+from app.services.own_trials import AddedTrials, OwnTrial
 from app.services.study_life import Changes
 from tests.services.conftest import House
 from tests.values import measurement, outcome
@@ -32,9 +32,9 @@ def own(window: int, objective: float | None = None) -> OwnTrial:
 
 
 def added(house: House, study: Study, *given: OwnTrial) -> list[Trial]:
-    trials = house.own_trials.add(study.id, list(given))
-    assert isinstance(trials, list)
-    return trials
+    found = house.own_trials.add(study.id, list(given))
+    assert isinstance(found, AddedTrials)
+    return found.trials
 
 
 def windows_tried(house: House, n: int) -> list[int]:
@@ -219,13 +219,13 @@ def test_points_wait_for_a_paused_study_and_are_refused_by_one_that_has_ended(ho
 def test_the_same_key_adds_points_once(house: House) -> None:
     study = house.study(n_initial=4)
 
-    def key() -> Idempotency[list[Trial]]:
-        return Idempotency("key", "hash", lambda trials: {"ids": [trial.id for trial in trials]})
+    def key() -> Idempotency[AddedTrials]:
+        return Idempotency("key", "hash", lambda added: {"ids": [trial.id for trial in added.trials]})
 
     first = house.own_trials.add(study.id, [own(7)], idempotency=key())
     again = house.own_trials.add(study.id, [own(7)], idempotency=key())
-    assert isinstance(first, list)
-    assert again == Replay({"ids": [first[0].id]})
+    assert isinstance(first, AddedTrials)
+    assert again == Replay({"ids": [first.trials[0].id]})
     assert len(house.studies.trials(study.id, limit=9).rows) == 1
 
 

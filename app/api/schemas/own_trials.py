@@ -10,8 +10,7 @@ from app.api.schemas.reports import EXAMPLE_REPORT, CostsBody, ReportBody
 from app.api.schemas.trials import TrialSummaryView, example_trial
 from app.domain.training import LIMITS
 from app.domain.tuning.search_space import Value
-from app.domain.tuning.trial import Trial
-from app.services.own_trials import OwnTrial
+from app.services.own_trials import AddedTrials, OwnTrial
 
 MOST_AT_ONCE = 100
 
@@ -114,6 +113,6 @@ class OwnTrialsView(View):
     items: list[TrialSummaryView]
 
     @classmethod
-    def of(cls, trials: list[Trial]) -> "OwnTrialsView":
+    def of(cls, added: AddedTrials) -> "OwnTrialsView":
         """The view of trials."""
-        return cls(items=[TrialSummaryView.of(trial) for trial in trials])
+        return cls(items=[TrialSummaryView.of(trial, added.study) for trial in added.trials])

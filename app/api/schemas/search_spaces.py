@@ -10,6 +10,7 @@ from app.api.schemas.base import Body
 from app.domain.errors import InvalidRequest
 from app.domain.tuning.search_space import (
     CategoricalParameter,
+    Condition,
     FloatParameter,
     IntParameter,
     Parameter,
@@ -24,7 +25,37 @@ ParameterName = Literal[
 ValueBody = int | float | Annotated[str, StringConstraints(max_length=32)]
 
 
-class FloatRange(Body):
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+OnlyIf = dict[ParameterName, ValueBody | Annotated[list[ValueBody], Field(min_length=1, max_length=50)]]
+
+
+class Free(Body):
+    """What all hyperparameters that are tuned may have."""
+
+    only_if: Annotated[OnlyIf, Field(min_length=1, max_length=1)] | None = Field(
+        default=None,
+        description="Another hyperparameter, a whole number or a choice, with the value or values without which this "
+        "one does not matter. Elsewhere it is inactive: it is not searched.",
+        examples=[{"sg": 1}],
+        exclude_if=_is_none,
+    )
+    otherwise: ValueBody | None = Field(
+        default=None,
+        description="The value while it is inactive; by default gensim's, and 3 epochs.",
+        exclude_if=_is_none,
+    )
+
+    def condition(self) -> Condition | None:
+        """The domain's value."""
+        for parent, values in (self.only_if or {}).items():
+            return Condition(parent, tuple(values) if isinstance(values, list) else (values,))
+        return None
+
+
+class FloatRange(Free):
     """A real number between bounds, both included."""
 
     model_config = ConfigDict(
@@ -38,10 +69,17 @@ class FloatRange(Body):
 
     def parameter(self, name: str) -> Parameter:
         """The domain's value. Raises: InvalidRequest."""
-        return FloatParameter(name=name, low=self.low, high=self.high, scale=self.scale)
+        return FloatParameter(
+            name=name,
+            low=self.low,
+            high=self.high,
+            scale=self.scale,
+            only_if=self.condition(),
+            otherwise=self.otherwise,
+        )
 
 
-class IntRange(Body):
+class IntRange(Free):
     """A whole number between bounds, both included."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"type": "int", "low": 10, "high": 200}]})
@@ -53,10 +91,17 @@ class IntRange(Body):
 
     def parameter(self, name: str) -> Parameter:
         """The domain's value. Raises: InvalidRequest."""
-        return IntParameter(name=name, low=self.low, high=self.high, scale=self.scale)
+        return IntParameter(
+            name=name,
+            low=self.low,
+            high=self.high,
+            scale=self.scale,
+            only_if=self.condition(),
+            otherwise=self.otherwise,
+        )
 
 
-class Choices(Body):
+class Choices(Free):
     """One of several values that have no order."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"type": "categorical", "choices": ["input", "output"]}]})
@@ -66,7 +111,9 @@ class Choices(Body):
 
     def parameter(self, name: str) -> Parameter:
         """The domain's value. Raises: InvalidRequest."""
-        return CategoricalParameter(name=name, choices=tuple(self.choices))
+        return CategoricalParameter(
+            name=name, choices=tuple(self.choices), only_if=self.condition(), otherwise=self.otherwise
+        )
 
 
 class FixedValue(Body):
@@ -139,16 +186,38 @@ def search_space_view(space: SearchSpace) -> SearchSpaceBody:
     """A whole space as a client would write it."""
     shown: dict[str, FloatRange | IntRange | Choices | FixedValue] = {}
     for parameter in space.parameters:
+        only_if = None if parameter.only_if is None else _only_if(parameter.only_if)
         match parameter:
             case FloatParameter():
                 shown[parameter.name] = FloatRange(
-                    type="float", low=parameter.low, high=parameter.high, scale=parameter.scale
+                    type="float",
+                    low=parameter.low,
+                    high=parameter.high,
+                    scale=parameter.scale,
+                    only_if=only_if,
+                    otherwise=parameter.otherwise,
                 )
             case IntParameter():
                 shown[parameter.name] = IntRange(
-                    type="int", low=parameter.low, high=parameter.high, scale=parameter.scale
+                    type="int",
+                    low=parameter.low,
+                    high=parameter.high,
+                    scale=parameter.scale,
+                    only_if=only_if,
+                    otherwise=parameter.otherwise,
                 )
             case CategoricalParameter():
-                shown[parameter.name] = Choices(type="categorical", choices=list(parameter.choices))
+                shown[parameter.name] = Choices(
+                    type="categorical",
+                    choices=list(parameter.choices),
+                    only_if=only_if,
+                    otherwise=parameter.otherwise,
+                )
     shown |= {name: FixedValue(value=value) for name, value in space.fixed.items()}
     return cast("SearchSpaceBody", shown)  # the domain has checked the names
+
+
+def _only_if(condition: Condition) -> OnlyIf:
+    """A condition as a client would write it: a single value bare."""
+    values = list(condition.values)
+    return {cast("ParameterName", condition.parent): values[0] if len(values) == 1 else values}

@@ -442,18 +442,19 @@ class StudyView(StudySummaryView):
     @classmethod
     def of_facts(cls, facts: StudyFacts) -> "StudyView":
         """The view of a study and its trials."""
+        study = facts.study
         return cls.model_validate(
             {
-                **_fields(facts.study),
+                **_fields(study),
                 "progress": StudyProgressView(fraction=facts.fraction, n_ended=facts.n_ended, n_trials=facts.n_trials),
                 "counts": facts.counts,
-                "best": None if facts.best is None else TrialSummaryView.of(facts.best),
-                "baselines": [TrialSummaryView.of(trial) for trial in facts.baselines],
-                "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation),
+                "best": None if facts.best is None else TrialSummaryView.of(facts.best, study),
+                "baselines": [TrialSummaryView.of(trial, study) for trial in facts.baselines],
+                "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation, study),
                 "unconfirmed": facts.unconfirmed,
                 "n_attached": facts.n_attached,
                 "sources": [SourceView.of(source) for source in facts.sources],
-                "running": [TrialSummaryView.of(trial) for trial in facts.running],
+                "running": [TrialSummaryView.of(trial, study) for trial in facts.running],
                 "eta_s": facts.eta_s,
                 "run_s": facts.run_s,
                 "failures": FailureCountsView.of(facts.failures),
@@ -463,7 +464,7 @@ class StudyView(StudySummaryView):
                         search_space=search_space_view(revision.space),
                         created_at=revision.at,
                     )
-                    for revision in facts.study.all_revisions
+                    for revision in study.all_revisions
                 ],
                 "pruning": SavingsView.of(facts.savings),
                 "constraints": [ConstraintView.of(constraint) for constraint in facts.constraints],

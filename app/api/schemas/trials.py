@@ -11,6 +11,7 @@ from app.api.schemas.pruning import PrunedView, StandingView
 from app.domain.embedding import Scoring
 from app.domain.training import TrainingParameters
 from app.domain.tuning.retry import FailureCounts
+from app.domain.tuning.study import Study
 from app.domain.tuning.trial import Method, Origin, Trial, TrialRole, TrialState
 from app.services.studies import TrialFacts
 
@@ -94,6 +95,7 @@ def example_trial() -> JsonDict:
         "name": "trial 4",
         "method": "word2vec",
         "parameters": EXAMPLE_PARAMETERS,
+        "inactive": [],
         "state": "completed",
         "attempt": 1,
         "progress": {"phase": "done", "fraction": 1.0, "epoch": 3},
@@ -128,6 +130,9 @@ class TrialSummaryView(View):
     name: str
     method: Method
     parameters: TrainingParametersView | None = Field(description="Null for a plain baseline.")
+    inactive: list[str] = Field(
+        description="Hyperparameters that the search space tunes, but that did not matter here: their `only_if` fails."
+    )
     state: TrialState
     attempt: int = Field(description="How often it has been begun.")
     progress: ProgressView | None
@@ -149,9 +154,9 @@ class TrialSummaryView(View):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, trial: Trial) -> "TrialSummaryView":
-        """The view of a trial."""
-        return cls.model_validate(_fields(trial))
+    def of(cls, trial: Trial, study: Study) -> "TrialSummaryView":
+        """The view of a trial of this study."""
+        return cls.model_validate(_fields(trial, study))
 
 
 class TrialView(TrialSummaryView):
@@ -187,15 +192,16 @@ class TrialView(TrialSummaryView):
         epochs = () if facts.trial.outcome is None else facts.trial.outcome.epochs
         return cls.model_validate(
             {
-                **_fields(facts.trial),
+                **_fields(facts.trial, facts.study),
                 "epochs": [EpochView.of(epoch) for epoch in epochs],
                 "constraints": [StandingView.of(standing) for standing in facts.standings],
             }
         )
 
 
-def _fields(trial: Trial) -> dict[str, object]:
+def _fields(trial: Trial, study: Study) -> dict[str, object]:
     outcome = trial.outcome
+    searched = trial.parameters if trial.role in {TrialRole.SEARCH, TrialRole.ATTACHED} else None
     return {
         "id": trial.id,
         "study_id": trial.study_id,
@@ -204,6 +210,7 @@ def _fields(trial: Trial) -> dict[str, object]:
         "name": trial.name,
         "method": trial.method,
         "parameters": None if trial.parameters is None else TrainingParametersView.of(trial.parameters),
+        "inactive": () if searched is None else study.space_at(trial.revision).inactive(searched),
         "state": trial.state,
         "attempt": trial.attempt,
         "progress": ProgressView.of(trial.progress),

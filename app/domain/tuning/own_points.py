@@ -12,21 +12,38 @@ from app.domain.errors import InvalidRequest
 from app.domain.training import TrainingParameters
 from app.domain.tuning.search_space import INTEGERS, CategoricalParameter, Parameter, SearchSpace, Value
 
+_NO_VALUE = "{} is tuned by this study: a point of it needs a value."
+
 
 def own_point(space: SearchSpace, given: Mapping[str, Value], *, pointer: str) -> TrainingParameters:
-    """The point that the values make with those that the space fixes; fixed ones may be left out.
+    """The point that the values make with those that the space fixes; fixed and inactive ones may be left out.
 
     `pointer` is where the values stand in the request. Raises: InvalidRequest, which names the hyperparameter.
     """
+    idle = {parameter.name: parameter.idle for parameter in space.parameters if parameter.only_if is not None}
     for parameter in space.parameters:
-        if parameter.name not in given:
-            message = f"{parameter.name} is tuned by this study: a point of it needs a value."
-            raise InvalidRequest(message, pointer=f"{pointer}/{parameter.name}")
+        if parameter.name not in given and parameter.name not in idle:
+            raise InvalidRequest(_NO_VALUE.format(parameter.name), pointer=f"{pointer}/{parameter.name}")
     for name, value in given.items():
-        fault = _fault(space, name, value)
+        fault = None if name in idle and value == idle[name] else _fault(space, name, value)
         if fault is not None:
             raise InvalidRequest(fault, pointer=f"{pointer}/{name}")
-    return built({**space.fixed, **given})
+    point = built({**space.fixed, **idle, **given})
+    inactive = space.inactive(point)
+    for parameter in space.parameters:
+        fault = _fault_of(parameter, given.get(parameter.name), is_active=parameter.name not in inactive)
+        if fault is not None:
+            raise InvalidRequest(fault, pointer=f"{pointer}/{parameter.name}")
+    return point
+
+
+def _fault_of(parameter: Parameter, value: Value | None, *, is_active: bool) -> str | None:
+    """Why a tuned hyperparameter cannot have this value, None where it was given none; None when it can."""
+    if not is_active:
+        is_idle = value is None or value == parameter.idle
+        told = f"{parameter.name} does not matter beside these values: it is {parameter.idle} and cannot be {value}."
+        return None if is_idle else told
+    return _NO_VALUE.format(parameter.name) if value is None else _outside(parameter, value)
 
 
 def built(values: Mapping[str, Value]) -> TrainingParameters:

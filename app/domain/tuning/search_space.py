@@ -6,6 +6,10 @@ Notation: a point x in [0, 1]^n_dims, float64 `(n_dims,)`. Each parameter takes 
     int     one dimension; the integers of [low, high] share [0, 1] in equal cells (in the scale's measure)
     choice  one dimension a choice; the largest coordinate wins, ties to the first
 
+A parameter may matter only when another has certain values (`Condition`). Elsewhere it is inactive: it has the value
+`otherwise`, whatever its coordinates, and `encode` and `snapped` put them where that value lies, so that points which
+mean the same are the same. A parent whose value is not free any more counts with the value it has.
+
 Real values are rounded to 9 digits (of the value on a log scale, of the range on a linear one), so that `encode` and
 `decode` are inverses in spite of floating point, and a point reads well.
 
@@ -13,9 +17,9 @@ Source of the article's ranges: the module `app.domain.training`.
 """
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +34,7 @@ Point = NDArray[np.float64]
 
 INTEGERS = frozenset({"vector_size", "window", "negative", "epochs", "sg"})
 NAMES = frozenset(LIMITS) | {"scoring"}
+DEFAULTS: dict[str, Value] = {field.name: cast("Value", field.default) for field in fields(TrainingParameters)}
 SCORINGS = frozenset(scoring.value for scoring in Scoring)
 
 MAX_CHOICES = 50
@@ -42,18 +47,39 @@ N_DIGITS = 9
 """Digits of a real value."""
 
 
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """The parameter `parent` has one of these values."""
+
+    parent: str
+    values: tuple[Value, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FloatParameter:
-    """A real number between bounds, both included."""
+class _Free:
+    """What all free parameters have. `otherwise`: the value while inactive; by default that of `TrainingParameters`."""
 
     name: str
+    only_if: Condition | None = None
+    otherwise: Value | None = None
+
+    @property
+    def idle(self) -> Value:
+        """The value while inactive."""
+        return DEFAULTS[self.name] if self.otherwise is None else self.otherwise
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FloatParameter(_Free):
+    """A real number between bounds, both included."""
+
     low: float
     high: float
     scale: Scale = "linear"
     kind: Literal["float"] = "float"
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        _check_free(self)
         if self.name in INTEGERS or self.name == "scoring":
             raise _wrong(self.name, "kind", f"{self.name} is not a real number.")
         _check_bounds(self.name, self.low, self.high, self.scale)
@@ -81,17 +107,16 @@ class FloatParameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IntParameter:
+class IntParameter(_Free):
     """A whole number between bounds, both included."""
 
-    name: str
     low: int
     high: int
     scale: Scale = "linear"
     kind: Literal["int"] = "int"
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        _check_free(self)
         if self.name not in INTEGERS:
             raise _wrong(self.name, "kind", f"{self.name} is not a whole number.")
         for field, value in (("low", self.low), ("high", self.high)):
@@ -126,15 +151,14 @@ class IntParameter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CategoricalParameter:
+class CategoricalParameter(_Free):
     """One of several values that have no order."""
 
-    name: str
     choices: tuple[Value, ...]
     kind: Literal["categorical"] = "categorical"
 
     def __post_init__(self) -> None:
-        _check_name(self.name)
+        _check_free(self)
         if not 2 <= len(self.choices) <= MAX_CHOICES:
             message = f"{self.name} needs between 2 and {MAX_CHOICES} choices, not {len(self.choices)}."
             raise _wrong(self.name, "choices", f"{message} A single one is given as a fixed value.")
@@ -182,6 +206,8 @@ class SearchSpace:
         for name, value in self.fixed.items():
             _check_name(name)
             _check_value(name, value, field="")
+        for parameter in self.parameters:
+            self._check_condition(parameter)
         object.__setattr__(self, "fixed", dict(self.fixed))  # the caller's may change
 
     @property
@@ -192,8 +218,9 @@ class SearchSpace:
     @property
     def n_points(self) -> int | None:
         """How many different points there are; None where a real number is free."""
-        counts = [None if parameter.values is None else len(parameter.values) for parameter in self.parameters]
-        return None if None in counts else math.prod(count for count in counts if count is not None)
+        if any(parameter.values is None for parameter in self.parameters):
+            return None
+        return math.prod(self._n_ways(parameter, is_active=True) for parameter in self._children(None))
 
     def decode(self, point: Point) -> TrainingParameters:
         """The hyperparameters at a point of the cube. Raises: ValueError for another shape or no number."""
@@ -202,39 +229,138 @@ class SearchSpace:
             raise ValueError(msg)
         values: dict[str, Value] = dict(self.fixed)
         for parameter, dimensions in self._dimensions():
-            values[parameter.name] = parameter.decode(point[dimensions])
+            is_active = self._are_active(parameter, point[np.newaxis])[0]
+            values[parameter.name] = parameter.decode(point[dimensions]) if is_active else parameter.idle
         return _built(values)
 
     def encode(self, parameters: TrainingParameters) -> Point:
         """A point at which `decode` gives these hyperparameters, if the space holds them."""
         values = asdict(parameters)
-        return np.array([x for parameter in self.parameters for x in parameter.encode(values[parameter.name])])
+        point = np.array([x for parameter in self.parameters for x in parameter.encode(values[parameter.name])])
+        self._put_idle(point[np.newaxis])
+        return point
 
     def at(self, index: int) -> TrainingParameters:
         """The hyperparameters number `index` of `n_points`, the last parameter turning fastest.
 
-        Raises: ValueError where a real number is free.
+        A parameter that depends on another turns within each value of that one. Raises: ValueError where a real number
+        is free.
         """
-        values: dict[str, Value] = dict(self.fixed)
-        for parameter in reversed(self.parameters):
+        for parameter in self.parameters:
             if parameter.values is None:
                 msg = f"The values of {parameter.name} cannot be counted."
                 raise ValueError(msg)
-            index, position = divmod(index, len(parameter.values))
-            values[parameter.name] = parameter.values[position]
+        values: dict[str, Value] = dict(self.fixed)
+        for parameter in reversed(self._children(None)):
+            index, way = divmod(index, self._n_ways(parameter, is_active=True))
+            values |= self._way(parameter, way, is_active=True)
         return _built(values)
 
     def snapped(self, points: Point) -> Point:
-        """Points `(n, n_dims)` with each choice's coordinates set to one where it wins and zero elsewhere. A new array.
+        """Points `(n, n_dims)`, a new array, with coordinates that mean the same made the same.
 
-        Between its corners a choice means nothing: a model of the objective must not tell such points apart.
+        Each choice's are one where it wins and zero elsewhere, an inactive parameter's lie at its value: a model of the
+        objective must not tell such points apart.
         """
         snapped = np.array(points, dtype=np.float64)
         for parameter, dimensions in self._dimensions():
             if isinstance(parameter, CategoricalParameter):
                 winners = np.argmax(snapped[:, dimensions], axis=1)
                 snapped[:, dimensions] = np.eye(parameter.n_dims)[winners]
+        self._put_idle(snapped)
         return snapped
+
+    def inactive(self, parameters: TrainingParameters) -> tuple[str, ...]:
+        """Names of the free parameters that do not matter at these values, in the space's order."""
+        point = self.encode(parameters)[np.newaxis]
+        return tuple(parameter.name for parameter in self.parameters if not self._are_active(parameter, point)[0])
+
+    def settled(self, parameters: TrainingParameters) -> TrainingParameters:
+        """The same with the values that its inactive parameters have."""
+        inactive = self.inactive(parameters)
+        idle = {parameter.name: parameter.idle for parameter in self.parameters if parameter.name in inactive}
+        return _built({**asdict(parameters), **idle})
+
+    def _put_idle(self, points: Point) -> None:
+        """Set the coordinates of inactive parameters to where their values lie."""
+        for parameter, dimensions in self._dimensions():
+            if parameter.only_if is not None:
+                is_active = self._are_active(parameter, points)
+                points[~is_active, dimensions] = parameter.encode(parameter.idle)
+
+    def _are_active(self, parameter: Parameter, points: Point) -> NDArray[np.bool_]:
+        """Whether the parameter matters at each of the points."""
+        condition = parameter.only_if
+        if condition is None or condition.parent in self.fixed:
+            return np.ones(len(points), dtype=np.bool_)
+        parent, dimensions = next(found for found in self._dimensions() if found[0].name == condition.parent)
+        meets = np.array([parent.decode(x) in condition.values for x in points[:, dimensions]], dtype=np.bool_)
+        return np.where(self._are_active(parent, points), meets, parent.idle in condition.values)
+
+    def _children(self, name: str | None) -> list[Parameter]:
+        """Parameters that depend on this one; with None, those that depend on no free one."""
+        return [
+            parameter
+            for parameter in self.parameters
+            if (
+                None
+                if parameter.only_if is None or parameter.only_if.parent in self.fixed
+                else parameter.only_if.parent
+            )
+            == name
+        ]
+
+    def _n_ways(self, parameter: Parameter, *, is_active: bool) -> int:
+        """How many different values the parameter has together with those that depend on it."""
+        values = _values(parameter, is_active=is_active)
+        children = self._children(parameter.name)
+        return sum(
+            math.prod(self._n_ways(child, is_active=_meets(child, value)) for child in children) for value in values
+        )
+
+    def _way(self, parameter: Parameter, way: int, *, is_active: bool) -> dict[str, Value]:
+        """The values by name, number `way` of `_n_ways`."""
+        children = self._children(parameter.name)
+        for value in _values(parameter, is_active=is_active):
+            n_ways = [self._n_ways(child, is_active=_meets(child, value)) for child in children]
+            if way >= math.prod(n_ways):
+                way -= math.prod(n_ways)
+                continue
+            values = {parameter.name: value}
+            for child, n in zip(reversed(children), reversed(n_ways), strict=True):
+                way, place = divmod(way, n)
+                values |= self._way(child, place, is_active=_meets(child, value))
+            return values
+        msg = f"There is no such point: {way} too many."
+        raise ValueError(msg)
+
+    def _check_condition(self, parameter: Parameter) -> None:
+        """Raises: InvalidRequest for a parent that is not there, has no such value, or depends on the parameter."""
+        condition = parameter.only_if
+        if condition is None:
+            return
+        field = f"only_if/{condition.parent}"
+        parents = {other.name: other for other in self.parameters}
+        if condition.parent not in parents and condition.parent not in self.fixed:
+            raise _wrong(parameter.name, field, f"{parameter.name} depends on {condition.parent}, which is not given.")
+        for value in condition.values:
+            if not self._may_be(condition.parent, value):
+                message = f"{parameter.name} depends on a value that {condition.parent} cannot have: {_shown(value)}."
+                raise _wrong(parameter.name, field, message)
+        above, seen = condition.parent, {parameter.name}
+        while above not in seen:
+            seen.add(above)
+            grandparent = parents[above].only_if if above in parents else None
+            if grandparent is None:
+                return
+            above = grandparent.parent
+        raise _wrong(parameter.name, field, f"{parameter.name} depends on itself.")
+
+    def _may_be(self, name: str, value: Value) -> bool:
+        if name in self.fixed:
+            return self.fixed[name] == value
+        parameter = next(parameter for parameter in self.parameters if parameter.name == name)
+        return value in (parameter.values or ()) or (parameter.only_if is not None and value == parameter.idle)
 
     def _dimensions(self) -> Iterator[tuple[Parameter, slice]]:
         start = 0
@@ -249,6 +375,14 @@ def _built(values: Mapping[str, Value]) -> TrainingParameters:
     }
     scoring = Scoring(str(values.get("scoring", Scoring.INPUT.value)))
     return TrainingParameters(**numbers, scoring=scoring)  # type: ignore[arg-type]
+
+
+def _values(parameter: Parameter, *, is_active: bool) -> Sequence[Value]:
+    return (parameter.values or ()) if is_active else (parameter.idle,)
+
+
+def _meets(child: Parameter, value: Value) -> bool:
+    return child.only_if is not None and value in child.only_if.values
 
 
 Preset = Literal["article", "extended"]
@@ -304,6 +438,29 @@ def _wrong(name: str, field: str, message: str) -> InvalidRequest:
 def _check_name(name: str) -> None:
     if name not in NAMES:
         raise _wrong(name, "", f"{name!r} is no hyperparameter; there are {', '.join(sorted(NAMES))}.")
+
+
+def _check_free(parameter: _Free) -> None:
+    _check_name(parameter.name)
+    condition = parameter.only_if
+    if condition is None:
+        if parameter.otherwise is not None:
+            message = f"otherwise says what {parameter.name} is where only_if does not hold, but there is no only_if."
+            raise _wrong(parameter.name, "otherwise", message)
+        return
+    if parameter.otherwise is not None:
+        _check_value(parameter.name, parameter.otherwise, field="otherwise")
+    field = f"only_if/{condition.parent}"
+    if condition.parent not in NAMES - {"alpha", "ns_exponent", "sample"}:
+        message = f"{parameter.name} can depend on a whole number or a choice, not on {_shown(condition.parent)}."
+        raise _wrong(parameter.name, field, message)
+    if not 1 <= len(condition.values) <= MAX_CHOICES:
+        message = f"only_if of {parameter.name} needs between 1 and {MAX_CHOICES} values, not {len(condition.values)}."
+        raise _wrong(parameter.name, field, message)
+    for value in condition.values:
+        fault = _fault(condition.parent, value)
+        if fault is not None:
+            raise _wrong(parameter.name, field, fault)
 
 
 def _check_bounds(name: str, low: float, high: float, scale: Scale) -> None:

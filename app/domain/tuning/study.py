@@ -219,6 +219,10 @@ class Study:
         """Every search space it has had, the present one last."""
         return self.revisions or (Revision(number=0, space=self.spec.space, at=self.created_at),)
 
+    def space_at(self, revision: int) -> SearchSpace:
+        """The search space of a revision that it has had."""
+        return next(one.space for one in self.all_revisions if one.number == revision)
+
     def run_s(self, now: datetime) -> float:
         """Seconds it has run until now: neither those it waited to begin, nor those it was paused, nor after its end.
 

@@ -18,8 +18,9 @@ from app.domain.tuning.trial import Trial, TrialRole, TrialState
 class Observation:
     """One earlier point. `value` is maximised; None while pending. An infeasible point is worth the worst seen.
 
-    `violations` has one number a constraint of the study, 0 or less where it is kept, in bounds. A number below 0 says
-    that the point is no trial of the study: it was measured elsewhere.
+    `number`: the trial's; below 0 for what was measured before the study, which tells as much but is no trial of it.
+    `violations`: one number a constraint of the study, 0 or less where it is kept, in bounds; empty where that is not
+    known. A point that breaks one has its own value, but is never the best.
     """
 
     number: int

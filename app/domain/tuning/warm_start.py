@@ -157,10 +157,11 @@ def changed(before: TrainingParameters, after: TrainingParameters) -> tuple[str,
 def translated(space: SearchSpace, parameters: TrainingParameters) -> TrainingParameters:
     """The nearest point of the space: values clipped to bounds, those that it fixes or does not name as it has them.
 
-    A value that is no choice becomes gensim's default or, where that is none either, the first choice.
+    A value that is no choice becomes gensim's default or, where that is none either, the first choice; one that does
+    not matter beside the others is what the space says.
     """
     values = {each.name: _nearest(each, getattr(parameters, each.name)) for each in space.parameters}
-    return built({**space.fixed, **values})
+    return space.settled(built({**space.fixed, **values}))
 
 
 def _nearest(parameter: Parameter, value: Value) -> Value:

@@ -6,7 +6,14 @@ from app.domain.embedding import Scoring
 from app.domain.errors import InvalidRequest
 from app.domain.training import TrainingParameters
 from app.domain.tuning.own_points import built, own_point
-from app.domain.tuning.search_space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace, Value
+from app.domain.tuning.search_space import (
+    CategoricalParameter,
+    Condition,
+    FloatParameter,
+    IntParameter,
+    SearchSpace,
+    Value,
+)
 
 SPACE = SearchSpace(
     parameters=(
@@ -43,6 +50,35 @@ def test_a_value_outside_the_space_is_refused_with_its_name_and_its_limit(
     with pytest.raises(InvalidRequest, match=told) as refused:
         own_point(SPACE, {**POINT, **changes}, pointer="")
     assert refused.value.pointer == f"/{name}"
+
+
+CONDITIONAL = SearchSpace(
+    parameters=(
+        CategoricalParameter(name="sg", choices=(0, 1)),
+        IntParameter(name="negative", low=10, high=20, only_if=Condition("sg", (1,))),
+    ),
+    fixed={},
+)
+
+
+def test_a_value_that_does_not_matter_may_be_left_out_or_given_as_it_is() -> None:
+    assert own_point(CONDITIONAL, {"sg": 0}, pointer="") == TrainingParameters(sg=0, negative=5)
+    assert own_point(CONDITIONAL, {"sg": 0, "negative": 5}, pointer="") == TrainingParameters(sg=0, negative=5)
+    assert own_point(CONDITIONAL, {"sg": 1, "negative": 12}, pointer="") == TrainingParameters(sg=1, negative=12)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"sg": 0, "negative": 12}, "does not matter beside these values: it is 5"),
+        ({"sg": 1, "negative": 5}, "between 10 and 20"),
+        ({"sg": 1}, "needs a value"),
+    ],
+)
+def test_a_value_that_matters_elsewhere_alone_is_refused_as_one_outside(given: dict[str, Value], told: str) -> None:
+    with pytest.raises(InvalidRequest, match=told) as refused:
+        own_point(CONDITIONAL, given, pointer="")
+    assert refused.value.pointer == "/negative"
 
 
 def test_a_tuned_value_that_is_missing_is_named_where_the_request_has_the_point() -> None:

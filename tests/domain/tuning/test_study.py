@@ -123,9 +123,11 @@ def test_study_whose_space_was_never_changed_has_one_revision() -> None:
     study = Study(id="std_1", spec=SPEC, state=StudyState.QUEUED, created_at=NOON)
     assert study.revision == 0
     assert study.all_revisions == (Revision(number=0, space=SPEC.space, at=NOON),)
-    later = replace(study, revisions=(*study.all_revisions, Revision(number=1, space=SPEC.space, at=NOON)))
+    narrower = preset("article", epochs=1, overrides={"window": 4})
+    later = replace(study, revisions=(*study.all_revisions, Revision(number=1, space=narrower, at=NOON)))
     assert later.revision == 1
     assert len(later.all_revisions) == 2
+    assert [later.space_at(number) for number in (0, 1)] == [SPEC.space, narrower]
 
 
 def test_spec_survives_json() -> None:

@@ -10,7 +10,7 @@ from app.domain.tuning.constraints import parse
 from app.domain.tuning.outside import outside_observations
 from app.domain.tuning.pruning import Pruned
 from app.domain.tuning.revisions import holds
-from app.domain.tuning.search_space import CategoricalParameter, FloatParameter, IntParameter, SearchSpace
+from app.domain.tuning.search_space import CategoricalParameter, Condition, FloatParameter, IntParameter, SearchSpace
 from app.domain.tuning.trial import Method, Trial, TrialOutcome, TrialRole, TrialState
 from app.domain.tuning.warm_start import Inherited, WarmStart, best_first, seeds, told, translated
 from tests.values import NOON, epoch_measured, measurement, outcome
@@ -110,6 +110,14 @@ def test_a_point_outside_is_moved_to_the_nearest_inside(before: dict[str, Any], 
 def test_a_value_that_is_no_choice_becomes_the_default_where_that_is_one() -> None:
     space = SearchSpace(parameters=(CategoricalParameter(name="window", choices=(9, 5)),), fixed={})
     assert translated(space, TrainingParameters(window=7)).window == 5
+
+
+def test_a_value_that_does_not_matter_in_the_new_space_is_what_the_space_says() -> None:
+    only_if = Condition("sg", (1,))
+    sg = CategoricalParameter(name="sg", choices=(0, 1))
+    space = SearchSpace(parameters=(sg, IntParameter(name="negative", low=1, high=20, only_if=only_if)), fixed={})
+    assert translated(space, TrainingParameters(sg=0, negative=12)).negative == 5
+    assert translated(space, TrainingParameters(sg=1, negative=12)).negative == 12
 
 
 def ranked(*sources: list[Trial]) -> list[list[Trial]]:
