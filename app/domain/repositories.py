@@ -50,8 +50,8 @@ class LeasedRepository(Repository[T], Protocol[T]):
         """The value, locked, if the claim still holds it. Raises: LostLease."""
         ...
 
-    def extend(self, claim: Claim, *, expires_at: datetime, progress: Progress | None) -> bool:
-        """Extend the lease and note the progress; False when the claim no longer holds it."""
+    def extend(self, claim: Claim, *, expires_at: datetime, length_s: float, progress: Progress | None) -> bool:
+        """Extend the lease, by `length_s` seconds, and note the progress; False when the claim no longer holds it."""
         ...
 
     def leased(self) -> list[T]:

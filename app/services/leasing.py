@@ -74,8 +74,7 @@ class LeasedService(ABC, Generic[Leased]):
     def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
         """The worker is alive: extend its lease."""
         with self._units() as unit:
-            expires_at = unit.now() + self._lease
-            answer = extended(self._repository(unit), claim, progress=progress, expires_at=expires_at)
+            answer = extended(self._repository(unit), claim, progress=progress, now=unit.now(), lease=self._lease)
             unit.commit()
         return answer
 
@@ -127,8 +126,13 @@ class LeasedService(ABC, Generic[Leased]):
 
 
 def extended(
-    repository: LeasedRepository[Leased], claim: Claim, *, progress: Progress | None, expires_at: datetime
+    repository: LeasedRepository[Leased],
+    claim: Claim,
+    *,
+    progress: Progress | None,
+    now: datetime,
+    lease: timedelta,
 ) -> HeartbeatAnswer:
-    """Extend the lease, if it is still held."""
-    is_held = repository.extend(claim, expires_at=expires_at, progress=progress)
+    """Extend the lease, if it is still held; from now on it is as long as this."""
+    is_held = repository.extend(claim, expires_at=now + lease, length_s=lease.total_seconds(), progress=progress)
     return HeartbeatAnswer.CONTINUE if is_held else HeartbeatAnswer.LOST

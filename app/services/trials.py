@@ -216,8 +216,8 @@ class TrialService:
         Tells it to stop when the study was cancelled, or when the trial was to be pruned and the worker was not heard.
         """
         with self._units() as unit:
-            expires_at = unit.now() + (self._lease if lease is None else lease)
-            answer = extended(unit.trials, claim, progress=progress, expires_at=expires_at)
+            length = self._lease if lease is None else lease
+            answer = extended(unit.trials, claim, progress=progress, now=unit.now(), lease=length)
             if answer is HeartbeatAnswer.CONTINUE:
                 trial = unit.trials.get(claim.id)
                 study = unit.studies.get(trial.study_id)

@@ -141,7 +141,7 @@ def test_what_the_study_s_constraints_look_at_has_to_be_told(world: World) -> No
         assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, pointer)
         costs |= more
     done = told(world, trial, "complete", measurement={**measured, "coverage": 0.6}, **costs).json()
-    assert (done["state"], [each["is_kept"] for each in done["constraints"]]) == ("completed", [True] * 3)
+    assert (done["state"], [each["is_satisfied"] for each in done["constraints"]]) == ("completed", [True] * 3)
 
 
 def test_an_objective_of_segments_is_made_of_those_that_are_told(world: World) -> None:

@@ -1,4 +1,4 @@
-"""A team's own trainer asks for trials and tells of them, while leases lapse and servers and clients are killed."""
+"""A team's own trainer asks for trials and tells what it measured; leases lapse, servers and clients are killed."""
 
 import subprocess
 import threading

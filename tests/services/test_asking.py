@@ -2,11 +2,12 @@
 
 import threading
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from app.domain.errors import BudgetSpent, Conflict, InvalidRequest, LostLease, NotFound, NoVectors
-from app.domain.lease import HeartbeatAnswer, Progress
+from app.domain.lease import Claim, HeartbeatAnswer, Lease, Progress
 from app.domain.models import Fit, Model
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.constraints import Constraint, parse
@@ -263,6 +264,14 @@ def test_a_client_s_lease_is_not_a_worker_s(house: House) -> None:
     house.asking.ask(study.id, client_id="a")
     house.clock.advance(LEASE.total_seconds() + 1)
     assert house.trials.reap() == 0
+
+
+def test_a_lease_is_as_long_as_it_was_when_it_was_extended_last(house: House) -> None:
+    asked = house.asking.ask(external(house).id, client_id="a")
+    claim = Claim(subject="trial", id=asked.trial.id, attempt=1, worker_id="a")
+    house.trials.heartbeat(claim, lease=timedelta(seconds=9))
+    lease = house.studies.trial(asked.trial.id).lease
+    assert lease == Lease(worker_id="a", expires_at=house.clock.now() + timedelta(seconds=9), length_s=9.0)
 
 
 def test_epochs_are_kept_in_order_and_told_again_are_replaced(house: House) -> None:

@@ -110,9 +110,9 @@ class LeasedRows(Rows[T]):
             raise LostLease(f"Attempt {claim.attempt} no longer holds {self.noun} {claim.id!r}.")
         return found
 
-    def extend(self, claim: Claim, *, expires_at: datetime, progress: Progress | None) -> bool:
+    def extend(self, claim: Claim, *, expires_at: datetime, length_s: float, progress: Progress | None) -> bool:
         """Extend the lease and note the progress; False when the claim no longer holds it."""
-        values: dict[str, Any] = {"lease_expires_at": expires_at}
+        values: dict[str, Any] = {"lease_expires_at": expires_at, "lease_s": length_s}
         if progress is not None:
             values["progress"] = progress
         updated = self._connection.execute(sa.update(self.table).where(*self._is_held(claim)).values(values))
