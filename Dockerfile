@@ -33,6 +33,7 @@ COPY --from=build /opt/segue /opt/segue
 ENV PATH=/opt/segue/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    NUMBA_CACHE_DIR=/var/lib/segue/numba \
     SEGUE_DATA_DIR=/var/lib/segue \
     SEGUE_HOST=0.0.0.0 \
     SEGUE_PORT=8000 \

@@ -60,10 +60,16 @@ drift: $(READY)
 		export SEGUE_DATABASE_URL="sqlite:///$$folder/segue.db" && \
 		$(BIN)/alembic upgrade head && $(BIN)/alembic check
 
+BENCHMARKS := training evaluation article memory linear study serving
+
 .PHONY: bench
-bench: $(READY) ## Measure what tuning and serving cost
-	@$(BIN)/python -m tests.benchmarks.study
-	@$(BIN)/python -m tests.benchmarks.serving
+bench: $(READY) ## Measure what training, evaluation, studies and serving cost: an hour (ARGS="training serving": only these)
+	@for name in $(or $(ARGS),$(BENCHMARKS)); do \
+		echo; echo "== $$name"; $(BIN)/python -m tests.benchmarks.$$name; done
+
+.PHONY: quality
+quality: $(READY) ## Measure whether Segue's trainer is as good as gensim: hours, most of them gensim's (ARGS go to the benchmark)
+	@$(BIN)/python -m tests.benchmarks.quality $(ARGS)
 
 .PHONY: gain
 gain: $(READY) ## Measure what tuning gains over gensim's defaults, over several studies (ARGS go to the benchmark)

@@ -26,6 +26,9 @@ from worker.training import trainer_of
 MOST_EPOCHS_MEASURED = 10
 """Epochs after which the validation pairs are measured: all of them up to this many, else as many evenly spaced."""
 
+MOST_PAIRS_MEASURED = 2_000
+"""Validation pairs that an epoch before the last is measured on at most: all of them cost as much as an epoch does."""
+
 
 def measured_epochs(n_epochs: int) -> frozenset[int]:
     """The epochs, counted from 1, at whose end a trial is measured; the last is always one.
@@ -105,9 +108,10 @@ class _TrialRun:
         if epoch not in measured_epochs(parameters.epochs):
             return
         train_s = time.perf_counter() - self._training_began - self._watch.seconds.get("evaluate", 0.0)
-        measurement = self._measurement(embeddings, self._corpus.validation)
+        is_last, pairs = epoch == parameters.epochs, self._corpus.validation
+        measurement = self._measurement(embeddings, pairs if is_last else pairs.spread(MOST_PAIRS_MEASURED))
         self._epochs.append(EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement.overall))
-        if epoch == parameters.epochs:
+        if is_last:
             self._validation = measurement
 
     def _confirmation(self) -> TrialMeasured:

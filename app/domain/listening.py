@@ -95,6 +95,13 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.query)
 
+    def spread(self, n: int) -> "Pairs":
+        """Up to `n` of them, evenly spaced over the whole; the same ones each time."""
+        if len(self) <= n:
+            return self
+        chosen = np.arange(n) * len(self) // n
+        return Pairs(self.query[chosen], self.target[chosen], self.segment[chosen])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:

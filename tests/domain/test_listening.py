@@ -43,6 +43,14 @@ def test_counts_have_their_stated_types() -> None:
     assert len(pairs((1, 2), (3, 4))) == 2
 
 
+def test_pairs_are_spread_over_the_whole() -> None:
+    all_of_them = pairs(*((number, number + 1) for number in range(10)))
+    assert all_of_them.spread(4).query.tolist() == [0, 2, 5, 7]
+    assert all_of_them.spread(4).target.tolist() == [1, 3, 6, 8]
+    assert len(all_of_them.spread(4).segment) == 4
+    assert all_of_them.spread(10) is all_of_them
+
+
 @pytest.mark.parametrize(
     ("name", "values"),
     [

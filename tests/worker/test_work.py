@@ -27,6 +27,7 @@ from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialRole
 from tests.values import measurement
+from worker import trial_run
 from worker.environment import child_environment
 from worker.messages import (
     DatasetPrepared,
@@ -178,6 +179,17 @@ def test_a_trial_tells_its_epochs_and_where_its_time_went(sample: Path, tmp_path
     assert outcome.validation is not None
     assert outcome.epochs[-1].scores == outcome.validation.overall
     assert set(outcome.times_s) == {"load", "train", "evaluate", "write"}
+
+
+def test_epochs_before_the_last_are_measured_on_some_of_the_pairs(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial_run, "MOST_PAIRS_MEASURED", 7)
+    outcome = measured(trial_request(sample, tmp_path)).outcome
+    assert outcome.validation is not None
+    *before, last = (epoch.scores.n_pairs for epoch in outcome.epochs)
+    assert set(before) == {7}
+    assert last == outcome.validation.overall.n_pairs > 7
 
 
 def test_the_same_trial_gives_the_same_vectors(sample: Path, tmp_path: Path) -> None:

@@ -128,7 +128,9 @@ class TrialView(TrialSummaryView):
         }
     )
 
-    epochs: list[EpochView]
+    epochs: list[EpochView] = Field(
+        description="Those that were measured; before the last one, on up to 2,000 of the validation pairs."
+    )
 
     @classmethod
     def of(cls, trial: Trial) -> "TrialView":
