@@ -24,6 +24,7 @@ from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
+from app.services.study_life import StudyLife
 from app.services.trials import TrialService
 
 
@@ -38,6 +39,7 @@ class Container:
     live: LiveIndexes
     datasets: DatasetService
     studies: StudyService
+    life: StudyLife
     trials: TrialService
     models: ModelService
     serving: ServingService
@@ -61,6 +63,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     ids = UuidIds()
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
+    studies = StudyService(units, ids=ids, signals=signals)
     models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
     live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
     return Container(
@@ -78,7 +81,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             sources=settings.sources,
             lease=lease,
         ),
-        studies=StudyService(units, ids=ids, signals=signals),
+        studies=studies,
+        life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         trials=TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease),
         models=models,
         serving=ServingService(

@@ -25,6 +25,7 @@ from app.api import (
     recommendations,
     songs,
     studies,
+    study_life,
     trials,
     uploads,
 )
@@ -65,7 +66,19 @@ def create_app(container: Container) -> FastAPI:
     )
     app.state.services = services_of(container)
     app.state.upload_threads = anyio.CapacityLimiter(uploads.MOST_AT_ONCE)
-    for subject in (songs, recommendations, plays, uploads, datasets, studies, trials, models, aliases, health):
+    for subject in (
+        songs,
+        recommendations,
+        plays,
+        uploads,
+        datasets,
+        studies,
+        study_life,
+        trials,
+        models,
+        aliases,
+        health,
+    ):
         app.include_router(subject.router, responses=problems(422, 500, 503))
     tell_problems(app)
     describe(app)
@@ -85,6 +98,7 @@ def services_of(container: Container) -> Services:
     return Services(
         datasets=container.datasets,
         studies=container.studies,
+        life=container.life,
         models=container.models,
         serving=container.serving,
         status=container.live.status,

@@ -5,11 +5,16 @@ from datetime import UTC, datetime, timedelta
 from app.domain.datasets import Counts, DatasetSpec, LengthQuantiles, SourceReference, Statistics
 from app.domain.measurement import Estimate, Measurement, Scores
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.search_space import preset
+from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import StudySpec
 from app.domain.tuning.trial import TrialOutcome
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+NO_RULES = Stopping()
+AT_ONCE = RetryPolicy(backoff_s=0)
 
 
 class FakeClock:
@@ -41,8 +46,10 @@ def study_spec(
     max_attempts: int = 2,
     baselines: bool = False,
     trainer: Trainer = DEFAULT_TRAINER,
+    stopping: Stopping = NO_RULES,
+    retry: RetryPolicy = AT_ONCE,
 ) -> StudySpec:
-    """A small random study in the article's space."""
+    """A small random study in the article's space, whose trials don't wait to be tried again."""
     return StudySpec(
         name="a study",
         dataset_id=dataset_id,
@@ -54,6 +61,8 @@ def study_spec(
         max_attempts=max_attempts,
         baselines=baselines,
         trainer=trainer,
+        stopping=stopping,
+        retry=retry,
     )
 
 

@@ -17,6 +17,7 @@ from worker.planning import shape_for
 from worker.queues import Allowance, DatasetQueue, ModelQueue, Queue, TrialQueue
 from worker.runner import Runner
 from worker.stopping import Stopping
+from worker.sweeping import Sweeper
 from worker.throughput import Shape
 from worker.verified import VerifiedArtifacts
 
@@ -54,7 +55,7 @@ def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queu
         ModelQueue(container.models, container.datasets, allowed, artifacts),
         TrialQueue(container.trials, allowed, artifacts),
     ]
-    reaper = Reaper(queues, lease_s=settings.lease_s)
+    reaper = Reaper([*queues, Sweeper(container.life.sweep)], lease_s=settings.lease_s)
     environment = child_environment(os.environ)
     slots = [
         Slot(

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from app.domain.errors import SegueError, Unavailable
 from app.domain.ports import ArtifactStore, Signals
@@ -38,10 +39,18 @@ def new_worker_id() -> str:
     return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
+class Reapable(Protocol):
+    """What can be left behind by dead workers."""
+
+    def reap(self) -> int:
+        """Take it back; how many pieces of work that were."""
+        ...
+
+
 class Reaper:
     """Takes back, now and then, what dead workers held; shared by the slots of a worker."""
 
-    def __init__(self, queues: Sequence[Queue], *, lease_s: float) -> None:
+    def __init__(self, queues: Sequence[Reapable], *, lease_s: float) -> None:
         self._queues = queues
         self._interval_s = min(lease_s / 2, LONGEST_BETWEEN_REAPS_S)
         self._lock = threading.Lock()

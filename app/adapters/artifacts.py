@@ -90,6 +90,14 @@ class FolderArtifactStore:
         """Remove the folder if it is there: under its final name it is gone at once."""
         self._discard(self._path(kind, identity))
 
+    def untouched(self, kind: str, *, for_s: float) -> list[str]:
+        """The identities of the kind's folders that nobody has written to for so many seconds."""
+        oldest_s = time.time() - for_s
+        folder = self._folder(kind)
+        return sorted(
+            path.name for path in folder.iterdir() if _IDENTITY.fullmatch(path.name) and _touched_s(path) <= oldest_s
+        )
+
     def receive(self, chunks: Iterable[bytes], identity: str, *, limit_bytes: int) -> tuple[Path, int, str]:
         """Store an upload's bytes; gives path, size and SHA-256. Raises: TooLarge, StorageFull."""
         final = self._upload(identity)

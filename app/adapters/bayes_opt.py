@@ -37,6 +37,7 @@ from bayes_opt.parameter import wrap_kernel
 from bayes_opt.target_space import TargetSpace
 from numpy.typing import NDArray
 from scipy.optimize import minimize
+from scipy.stats import norm
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import Matern
@@ -75,6 +76,9 @@ N_CLIMBS = 1
 
 MAX_FITTED = 120
 """Points the process is fitted to; the cost grows with their cube. Beyond, half are the best and half the newest."""
+
+LEAST_DEVIATION = 1e-12
+"""Below it, a point's value is as good as known."""
 
 MAX_STEPS = 20
 """Steps towards the likeliest length scales from each start; they move little after that."""
@@ -136,6 +140,27 @@ class BayesianSuggester:
             if parameters not in seen:
                 return parameters
         return self._random.suggest(observations, number=number)
+
+    def expected_improvement(
+        self, observations: Sequence[Observation], suggested: TrainingParameters, *, number: int
+    ) -> float | None:
+        """The largest expected improvement at the point suggested and N_CANDIDATES random ones, in the value's units.
+
+        E[max(f(x) - y*, 0)], whatever the study's acquisition, and without its xi: that is for the search.
+        """
+        measured = np.array([seen.value for seen in observations if seen.value is not None], dtype=np.float64)
+        if number < self._n_initial or len(measured) == 0 or np.ptp(measured) == 0:
+            return None
+        _, candidate_seed, fit_seed = _seeds(self._seed, number)
+        with threadpool_limits(1):
+            points, values = _standardised(self._space, observations, measured)
+            process = _fitted(_process(self._space, seed=fit_seed), points, values)
+            candidates = np.random.default_rng(candidate_seed).random((N_CANDIDATES, self._space.n_dims))
+            mean, deviation = process.predict(np.vstack([self._space.encode(suggested), candidates]), return_std=True)
+        gain = mean - float(np.nanmax(values))
+        z = gain / np.maximum(deviation, LEAST_DEVIATION)
+        expected = gain * norm.cdf(z) + deviation * norm.pdf(z)
+        return float(np.maximum(expected, 0.0).max() * measured.std())
 
 
 def _seeds(study_seed: int, number: int) -> tuple[int, int, int]:

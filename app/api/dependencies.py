@@ -19,6 +19,7 @@ from app.services.idempotency import Idempotency, Replay
 from app.services.models import ModelService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
+from app.services.study_life import StudyLife
 
 T = TypeVar("T")
 
@@ -31,6 +32,7 @@ class Services:
 
     datasets: DatasetService
     studies: StudyService
+    life: StudyLife
     models: ModelService
     serving: ServingService
     status: Callable[[], ServingStatus]
@@ -116,6 +118,11 @@ LOCATION: dict[str, Any] = {
 }
 
 
+VERSION_TAG: dict[str, Any] = {
+    "headers": {"ETag": {"description": "The study's version.", "required": True, "schema": {"type": "string"}}}
+}
+
+
 # Preconditions
 
 
@@ -129,8 +136,18 @@ MatchHeader = Annotated[
 ]
 
 
-def generation_wanted(if_match: str | None) -> int | None:
-    """The generation that `If-Match` names; None for no condition. Raises: Refused."""
+StudyMatchHeader = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description='The version that the study must be at, such as `"3"`, or `*` for any; its `ETag` tells.',
+        max_length=64,
+    ),
+]
+
+
+def generation_wanted(if_match: str | None, *, of: str = "alias") -> int | None:
+    """The generation or version that `If-Match` names; None for no condition. Raises: Refused."""
     if if_match is None or if_match.strip() == "*":
         return None
     found = ENTITY_TAG.fullmatch(if_match.strip())
@@ -138,7 +155,7 @@ def generation_wanted(if_match: str | None) -> int | None:
         raise Refused(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             code="invalid_request",
-            detail='If-Match must be one ETag of the alias, such as "3", or *.',
+            detail=f'If-Match must be one ETag of the {of}, such as "3", or *.',
             pointer="If-Match",
         )
     return int(found[1])

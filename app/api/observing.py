@@ -87,7 +87,7 @@ class Observed:
 
     def _note(self, scope: Scope, *, status: int, seconds: float) -> None:
         method, route = scope["method"], getattr(scope.get("route"), "path", "")
-        if method not in {"GET", "POST", "PUT"}:
+        if method not in {"GET", "POST", "PUT", "PATCH", "DELETE"}:
             method = "other"
         self._figures.observe(method=method, route=route, status=status, seconds=seconds)
         if method == "GET" and status < HTTPStatus.BAD_REQUEST:

@@ -19,6 +19,7 @@ from app.domain.errors import (
     NothingLive,
     SegueError,
     StaleGeneration,
+    StaleVersion,
     StorageFull,
     TooLarge,
     Unavailable,
@@ -31,6 +32,7 @@ STATUSES: dict[type[SegueError], HTTPStatus] = {
     NotFound: HTTPStatus.NOT_FOUND,
     Conflict: HTTPStatus.CONFLICT,
     StaleGeneration: HTTPStatus.PRECONDITION_FAILED,
+    StaleVersion: HTTPStatus.PRECONDITION_FAILED,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     NothingLive: HTTPStatus.SERVICE_UNAVAILABLE,
     Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -50,7 +52,7 @@ DESCRIPTIONS: dict[int, str] = {
     404: "There is no such thing.",
     408: "The client stopped sending.",
     409: "The present state forbids it, or the idempotency key belongs to another request.",
-    412: "The alias has moved since the generation that `If-Match` names.",
+    412: "It has changed since the generation or version that `If-Match` names.",
     413: "The body is too large.",
     415: "The body is of another type.",
     422: "The request itself is wrong; `errors` names the fields.",
@@ -125,6 +127,8 @@ async def _tell_error(request: Request, error: Exception) -> Response:
             errors = [{"pointer": error.pointer, "detail": str(error)}]
         case StaleGeneration():
             facts = {"current_generation": error.actual}
+        case StaleVersion():
+            facts = {"current_version": error.actual}
         case TooLarge():
             facts = {"limit_bytes": error.limit_bytes}
         case Unavailable():

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.api.bodies import StrictRoute
-from app.api.dependencies import LOCATION, FromKey, FromServices, StudyPath, answered
+from app.api.dependencies import LOCATION, VERSION_TAG, FromKey, FromServices, StudyPath, answered
 from app.api.problems import problems
 from app.api.schemas.base import PageParameters, PageView
 from app.api.schemas.models import ModelView, PromotionBody
@@ -43,10 +43,14 @@ def list_studies(page: Annotated[PageParameters, Query()], services: FromService
     return PageView(items=[StudySummaryView.of(study) for study in found.rows], next_cursor=found.next_cursor)
 
 
-@router.get("/{study_id}", summary="See a study", response_model=StudyView, responses=problems(404))
-def get_study(study_id: StudyPath, services: FromServices) -> StudyView:
+@router.get(
+    "/{study_id}", summary="See a study", response_model=StudyView, responses={**problems(404), 200: VERSION_TAG}
+)
+def get_study(study_id: StudyPath, services: FromServices, response: Response) -> StudyView:
     """Its state and progress, the best trial so far beside the baselines, and how long it may still take."""
-    return StudyView.of_facts(services.studies.get(study_id))
+    facts = services.studies.get(study_id)
+    response.headers["ETag"] = f'"{facts.study.version}"'
+    return StudyView.of_facts(facts)
 
 
 @router.get(

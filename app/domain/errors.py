@@ -7,6 +7,7 @@
     ├── Conflict              the state forbids it
     │   ├── LostLease         a worker reports on something it no longer holds
     │   ├── StaleGeneration   an alias moved since it was read
+    │   ├── StaleVersion      a study was changed since it was read
     │   └── KeyReused         an idempotency key came back with another request
     ├── TooLarge              an upload exceeds the limit
     ├── NothingLive           no model is live under that alias
@@ -76,6 +77,17 @@ class StaleGeneration(Conflict):
 
     def __init__(self, *, alias: str, expected: int, actual: int) -> None:
         super().__init__(f"Alias {alias!r} is at generation {actual}, not {expected}: read it again.")
+        self.expected = expected
+        self.actual = actual
+
+
+class StaleVersion(Conflict):
+    """`If-Match` named a version that is no longer the study's."""
+
+    code = "stale_version"
+
+    def __init__(self, *, study_id: str, expected: int, actual: int) -> None:
+        super().__init__(f"Study {study_id!r} is at version {actual}, not {expected}: read it again.")
         self.expected = expected
         self.actual = actual
 

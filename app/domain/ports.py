@@ -88,6 +88,16 @@ class Suggester(Protocol):
         """The point for trial `number`, given all earlier trials in the order of their numbers."""
         ...
 
+    def expected_improvement(
+        self, observations: Sequence[Observation], suggested: TrainingParameters, *, number: int
+    ) -> float | None:
+        """The largest improvement on the best value measured that is expected of any point, in the objective's units.
+
+        `suggested` is what `suggest` gave for the same arguments, and counts among the points that are looked at. None
+        while nothing is expected, because points are still drawn at random.
+        """
+        ...
+
 
 class ArtifactStore(Protocol):
     """Immutable folders of files, each with a manifest; files first, their row last."""
@@ -110,6 +120,10 @@ class ArtifactStore(Protocol):
 
     def remove(self, kind: str, identity: str) -> None:
         """Remove the folder if it is there."""
+        ...
+
+    def untouched(self, kind: str, *, for_s: float) -> list[str]:
+        """The identities of the kind's folders that nobody has written to for so many seconds."""
         ...
 
     def receive(self, chunks: Iterable[bytes], identity: str, *, limit_bytes: int) -> tuple[Path, int, str]:

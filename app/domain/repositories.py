@@ -3,7 +3,7 @@
 Every method acts inside the unit of work that owns the repository; nothing lasts until `commit`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -77,6 +77,18 @@ class StudyRepository(Repository[Study], Protocol):
         """The study, locked; None when another unit of work holds the lock."""
         ...
 
+    def delete(self, identity: str) -> None:
+        """Remove a study that has no trials left."""
+        ...
+
+
+class ModelRepository(ClaimableRepository[Model], Protocol):
+    """Models."""
+
+    def of_study(self, study_id: str) -> list[Model]:
+        """The models promoted from a study, oldest first."""
+        ...
+
 
 class TrialRepository(LeasedRepository[Trial], Protocol):
     """Trials."""
@@ -89,8 +101,19 @@ class TrialRepository(LeasedRepository[Trial], Protocol):
         """Up to `limit` trials after `cursor` (an id), oldest first."""
         ...
 
-    def next_waiting(self, study_id: str) -> Trial | None:
-        """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation."""
+    def next_waiting(self, study_id: str, *, by: datetime | None = None) -> Trial | None:
+        """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation.
+
+        `by` leaves out those that may not be begun before a later instant.
+        """
+        ...
+
+    def delete_of_study(self, study_id: str) -> None:
+        """Remove all trials of a study."""
+        ...
+
+    def having(self, identities: Collection[str]) -> list[Trial]:
+        """Those of the trials with these ids that there are."""
         ...
 
     def counts(self, study_id: str) -> Mapping[tuple[TrialRole, TrialState], int]:
@@ -164,7 +187,7 @@ class UnitOfWork(Protocol):
     datasets: ClaimableRepository[Dataset]
     studies: StudyRepository
     trials: TrialRepository
-    models: ClaimableRepository[Model]
+    models: ModelRepository
     aliases: AliasRepository
     plays: PlayRepository
     idempotency: IdempotencyRepository

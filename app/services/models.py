@@ -29,6 +29,7 @@ from app.domain.tuning.trial import Trial, TrialRole
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.leasing import LeasedService, artifact_name, claim_on, claimed
 from app.services.paging import Page, page_of
+from app.services.studies import confirmation_in
 
 KIND = "models"
 """The artifact store's name for model files."""
@@ -103,7 +104,7 @@ class ModelService(LeasedService[Model]):
         if best.parameters is None or best.outcome is None or dataset.fingerprint is None:
             msg = f"Trial {best.id} is completed but has no outcome."
             raise ValueError(msg)
-        confirmed = next((trial for trial in others if trial.role is TrialRole.CONFIRMATION), None)
+        confirmed = confirmation_in(others, best.id)
         return Model(
             id=self._ids.new("mdl"),
             study_id=study.id,

@@ -1,6 +1,7 @@
 """Studies as their owners see them: asked for, watched, paused, cancelled."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,8 @@ from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.ports import Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.retry import FailureCounts
+from app.domain.tuning.stopping import SearchSoFar, Stopped, due, noise_floor
 from app.domain.tuning.study import STUDY_MOVES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import (
     ENDED_STATES,
@@ -38,6 +41,8 @@ class StudyView:
     confirmation: Trial | None
     eta_s: float | None
     running: list[Trial]
+    failures: FailureCounts
+    run_s: float
 
     @property
     def fraction(self) -> float:
@@ -57,19 +62,28 @@ class StudyService:
     def create(self, spec: StudySpec, *, idempotency: Idempotency[Study] | None = None) -> Study | Replay:
         """Ask for a study. Raises: InvalidRequest when there is no such dataset, Conflict when it is not ready."""
         with self._units() as unit:
-
-            def create() -> Study:
-                self._check_dataset(unit, spec.dataset_id)
-                study = Study(id=self._ids.new("std"), spec=spec, state=StudyState.QUEUED, created_at=unit.now())
-                unit.studies.add(study)
-                if spec.baselines:
-                    for number, baseline in enumerate(baselines(epochs=_baseline_epochs(spec))):
-                        unit.trials.add(self._baseline_trial(study, number=number, baseline=baseline))
-                return study
-
-            study = once(unit, idempotency, create)
+            study = once(unit, idempotency, lambda: self.added(unit, spec))
             unit.commit()
         self._signals.wake()
+        return study
+
+    def added(self, unit: UnitOfWork, spec: StudySpec, *, cloned_from: str | None = None) -> Study:
+        """A new study and its baselines, added in a unit of work of the caller's.
+
+        Raises: InvalidRequest when there is no such dataset, Conflict when it is not ready.
+        """
+        self._check_dataset(unit, spec.dataset_id)
+        study = Study(
+            id=self._ids.new("std"),
+            spec=spec,
+            state=StudyState.QUEUED,
+            created_at=unit.now(),
+            cloned_from=cloned_from,
+        )
+        unit.studies.add(study)
+        if spec.baselines:
+            for number, baseline in enumerate(baselines(epochs=_baseline_epochs(spec))):
+                unit.trials.add(self._baseline_trial(study, number=number, baseline=baseline))
         return study
 
     def _check_dataset(self, unit: UnitOfWork, dataset_id: str) -> None:
@@ -132,7 +146,8 @@ class StudyService:
             if study.state is not StudyState.PAUSED:
                 raise Conflict(f"Study {study_id!r} is {study.state.value}, not paused.")
             state = StudyState.QUEUED if study.started_at is None else StudyState.RUNNING
-            study = settled(unit, moved(study, state), now=unit.now(), ids=self._ids)
+            now = unit.now()
+            study = settled(unit, moved(study, state, now=now), now=now, ids=self._ids)
             unit.studies.save(study)
             unit.commit()
         self._signals.wake()
@@ -144,11 +159,10 @@ class StudyService:
 
     def _move(self, study_id: str, state: StudyState) -> Study:
         with self._units() as unit:
-            study = moved(unit.studies.lock(study_id), state)
+            study = moved(unit.studies.lock(study_id), state, now=unit.now())
             if state is StudyState.CANCELLED:
                 study = replace(study, finished_at=unit.now())
-                while (trial := unit.trials.next_waiting(study_id)) is not None:
-                    unit.trials.save(ended(trial, TrialState.CANCELLED, now=unit.now()))
+                cancel_waiting(unit, study_id, now=unit.now())
             unit.studies.save(study)
             unit.commit()
         self._signals.wake()
@@ -160,11 +174,11 @@ def _baseline_epochs(spec: StudySpec) -> int:
     return int(epochs) if isinstance(epochs, int) else 3
 
 
-def moved(study: Study, state: StudyState) -> Study:
+def moved(study: Study, state: StudyState, *, now: datetime) -> Study:
     """The study in another state. Raises: Conflict when its lifecycle has no such move."""
     if state not in STUDY_MOVES[study.state]:
         raise Conflict(f"Study {study.id!r} is {study.state.value} and cannot become {state.value}.")
-    return replace(study, state=state)
+    return study.in_state(state, now=now)
 
 
 def ended(trial: Trial, state: TrialState, *, now: datetime, **changes: Any) -> Trial:  # noqa: ANN401 - its fields
@@ -177,50 +191,144 @@ def ended(trial: Trial, state: TrialState, *, now: datetime, **changes: Any) -> 
 def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study:
     """The locked study after one of its trials has ended: confirmed, completed or failed when its time has come.
 
-    Adds the confirmation once the search is over. A paused study settles when it is resumed.
+    Asks its stopping rules. Adds the confirmation of a new winner once the search is over. A paused study settles when
+    it is resumed.
     """
     if study.state is not StudyState.RUNNING:
         return study
+    study = stopped_if_due(unit, study, now=now)
+    hopeless = _hopeless(unit, study)
+    if hopeless is not None:
+        cancel_waiting(unit, study.id, now=now)
+        return _failed(study, hopeless, now=now)
     counts = unit.trials.counts(study.id)
     n_search = sum(n for (role, _), n in counts.items() if role is TrialRole.SEARCH)
     n_open = sum(n for (_, state), n in counts.items() if state not in ENDED_STATES)
-    if n_search < study.spec.budget or n_open > 0:
+    if (n_search < study.spec.budget and study.stopped is None) or n_open > 0:
         return study
     if study.best_trial_id is None:
-        reason = "No trial could be trained and measured: " + _reasons(counts)
-        return replace(
-            moved(study, StudyState.FAILED), finished_at=now, failure=Failure(code="no_usable_trial", reason=reason)
-        )
-    if not any(role is TrialRole.CONFIRMATION for role, _ in counts):
+        return _failed(study, _reasons(unit, study.id), now=now)
+    confirmations = unit.trials.of_study(study.id, role=TrialRole.CONFIRMATION)
+    if not any(trial.source_trial_id == study.best_trial_id for trial in confirmations):
         best = unit.trials.get(study.best_trial_id)
-        unit.trials.add(_confirmation_of(best, identity=ids.new("trl"), now=now))
+        unit.trials.add(_confirmation_of(best, identity=ids.new("trl"), number=len(confirmations), now=now))
         return study
-    return replace(moved(study, StudyState.COMPLETED), finished_at=now)
+    return replace(moved(study, StudyState.COMPLETED, now=now), finished_at=now)
 
 
-def _reasons(counts: Mapping[tuple[TrialRole, TrialState], int]) -> str:
-    told = [f"{n} {state.value}" for (role, state), n in sorted(counts.items()) if role is TrialRole.SEARCH]
-    return ", ".join(told) + "."
+def stopped_if_due(
+    unit: UnitOfWork, study: Study, *, now: datetime, expected_improvement: float | None = None
+) -> Study:
+    """The locked study, stopped if one of its rules says so: its trials that were never begun are cancelled then."""
+    if study.stopped is not None or not study.spec.stopping.has_rules:
+        return study
+    found = due(study.spec.stopping, so_far(unit, study, now=now, expected_improvement=expected_improvement))
+    if found is None:
+        return study
+    rule, reason = found
+    cancel_unbegun(unit, study, now=now)
+    return replace(study, stopped=Stopped(rule=rule, reason=reason, at=now))
 
 
-def _confirmation_of(best: Trial, *, identity: str, now: datetime) -> Trial:
+def so_far(unit: UnitOfWork, study: Study, *, now: datetime, expected_improvement: float | None = None) -> SearchSoFar:
+    """What the study's stopping rules look at."""
+    search = unit.trials.of_study(study.id, role=TrialRole.SEARCH)
+    best = next((trial for trial in search if trial.id == study.best_trial_id), None)
+    validation = None if best is None or best.outcome is None else best.outcome.validation
+    estimate = None if validation is None else validation.overall.objective
+    return SearchSoFar(
+        n_begun=sum(_is_begun(trial) for trial in search),
+        run_s=study.run_s(now),
+        values=[
+            trial.objective if trial.state is TrialState.COMPLETED else None
+            for trial in sorted(search, key=lambda trial: (trial.finished_at or now, trial.number))
+            if trial.state in ENDED_STATES - {TrialState.FAILED, TrialState.CANCELLED}
+        ],
+        best=None if best is None else best.objective,
+        noise_floor=None if estimate is None else noise_floor(estimate),
+        expected_improvement=expected_improvement,
+    )
+
+
+def cancel_unbegun(unit: UnitOfWork, study: Study, *, now: datetime) -> None:
+    """Cancel the locked study's trials of the search that no worker has begun; one that waits to be retried was."""
+    for trial in unit.trials.of_study(study.id, role=TrialRole.SEARCH):
+        if trial.state is TrialState.WAITING and not _is_begun(trial):
+            unit.trials.save(ended(trial, TrialState.CANCELLED, now=now))
+
+
+def cancel_waiting(unit: UnitOfWork, study_id: str, *, now: datetime) -> None:
+    """Cancel all trials of the locked study that wait for a worker."""
+    while (trial := unit.trials.next_waiting(study_id)) is not None:
+        unit.trials.save(ended(trial, TrialState.CANCELLED, now=now))
+
+
+def _is_begun(trial: Trial) -> bool:
+    return trial.attempt > 0 and trial.state is not TrialState.CANCELLED
+
+
+def _failed(study: Study, reason: str, *, now: datetime) -> Study:
+    failure = Failure(code="no_usable_trial", reason=f"No trial could be trained and measured: {reason}")
+    return replace(moved(study, StudyState.FAILED, now=now), finished_at=now, failure=failure)
+
+
+def _hopeless(unit: UnitOfWork, study: Study) -> str | None:
+    """Why the study is given up before its budget is used up; None when it is not."""
+    limit = study.spec.retry.abort_after
+    if limit is None or study.best_trial_id is not None:
+        return None
+    over = [trial for trial in unit.trials.of_study(study.id, role=TrialRole.SEARCH) if trial.state in ENDED_STATES]
+    codes = {None if trial.failure is None else trial.failure.code for trial in over}
+    if len(over) < limit or len(codes) > 1 or None in codes:
+        return None
+    return f"the first {len(over)} all ended in the same way, {_told(over)}."
+
+
+def _reasons(unit: UnitOfWork, study_id: str) -> str:
+    search = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
+    states = Counter(trial.state.value for trial in search)
+    told = [", ".join(f"{n} {state}" for state, n in sorted(states.items()))]
+    if any(trial.failure is not None for trial in search):
+        told.append(_told(search))
+    return f"{'; '.join(told)}."
+
+
+def _told(trials: list[Trial]) -> str:
+    """How many trials ended in each failure, the most frequent first, and the last one's reason."""
+    failures = [trial.failure for trial in trials if trial.failure is not None]
+    codes = Counter(failure.code for failure in failures)
+    shown = ", ".join(f"{n} {code}" for code, n in codes.most_common())
+    return f"{shown} (the last: {failures[-1].reason.rstrip('.')})"
+
+
+def _confirmation_of(best: Trial, *, identity: str, number: int, now: datetime) -> Trial:
     return Trial(
         id=identity,
         study_id=best.study_id,
         role=TrialRole.CONFIRMATION,
-        number=0,
+        number=number,
         name="winner_on_test",
         method=Method.WORD2VEC,
         parameters=best.parameters,
         state=TrialState.WAITING,
         created_at=now,
         source_trial_id=best.id,
+        revision=best.revision,
+    )
+
+
+def confirmation_in(trials: Iterable[Trial], best_trial_id: str | None) -> Trial | None:
+    """The confirmation of the winner: a study that was extended may have those of earlier ones."""
+    return next(
+        (trial for trial in trials if trial.role is TrialRole.CONFIRMATION and trial.source_trial_id == best_trial_id),
+        None,
     )
 
 
 def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
     search = [trial for trial in trials if trial.role is TrialRole.SEARCH]
-    planned = study.spec.budget + sum(trial.role is TrialRole.BASELINE for trial in trials) + 1
+    confirmation = confirmation_in(trials, study.best_trial_id)
+    planned = _n_search(study, search) + len(trials) - len(search) + (confirmation is None)
     n_ended = sum(trial.state in ENDED_STATES for trial in trials)
     counts = {state: sum(trial.state is state for trial in search) for state in TrialState}
     view = StudyView(
@@ -230,11 +338,18 @@ def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
         n_trials=planned,
         best=next((trial for trial in search if trial.id == study.best_trial_id), None),
         baselines=[trial for trial in trials if trial.role is TrialRole.BASELINE],
-        confirmation=next((trial for trial in trials if trial.role is TrialRole.CONFIRMATION), None),
+        confirmation=confirmation,
         eta_s=None,
         running=[trial for trial in trials if trial.state is TrialState.RUNNING],
+        failures=sum((trial.failures for trial in trials), FailureCounts()),
+        run_s=study.run_s(now),
     )
     return replace(view, eta_s=_eta_s(view, search, now=now))
+
+
+def _n_search(study: Study, search: list[Trial]) -> int:
+    """Trials of the search that there will be: no further ones once a rule has stopped it."""
+    return len(search) if study.stopped is not None else max(study.spec.budget, len(search))
 
 
 def _eta_s(view: StudyView, search: list[Trial], *, now: datetime) -> float | None:
@@ -249,7 +364,7 @@ def _eta_s(view: StudyView, search: list[Trial], *, now: datetime) -> float | No
     if not spent:
         return None
     mean_s = sum(spent) / len(spent)
-    n_left = view.study.spec.budget - sum(trial.state in ENDED_STATES for trial in search)
+    n_left = _n_search(view.study, search) - sum(trial.state in ENDED_STATES for trial in search)
     under_way_s = sum(
         min(mean_s, (now - trial.started_at).total_seconds()) for trial in view.running if trial.started_at is not None
     )

@@ -15,11 +15,13 @@ from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.ports import ArtifactStore, Ids, Signals, Suggester
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.training import TrainingParameters
+from app.domain.tuning.retry import kind_of
+from app.domain.tuning.revisions import within
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
 from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
-from app.services.studies import ended, moved, settled
+from app.services.studies import ended, moved, settled, stopped_if_due
 
 KIND = "trials"
 """The artifact store's name for trained vectors."""
@@ -74,37 +76,47 @@ class TrialService:
             study = unit.studies.lock_free(study_id)
             if study is None or not _has_room(unit, study):
                 return None
-            trial = unit.trials.next_waiting(study_id)
+            trial = unit.trials.next_waiting(study_id, by=unit.now())
             if trial is None:
                 return None
-            work = self._start(unit, study, trial, worker_id=worker_id)
+            is_new = trial.role is TrialRole.SEARCH and trial.attempt == 0 and study.stopped is None
+            has_stopped = is_new and _has_stopped(unit, study, ids=self._ids)
+            work = None if has_stopped else self._start(unit, study, trial, worker_id=worker_id)
             unit.commit()
-        return work
+        return self._claim_waiting(study_id, worker_id) if has_stopped else work
 
     def _claim_new(self, study_id: str, worker_id: str) -> TrialWork | None:
         while True:
             with self._units.reading() as unit:
-                spec = unit.studies.get(study_id).spec
+                read = unit.studies.get(study_id)
+                spec = read.spec
                 number = _n_search(unit, study_id)
-                if number >= spec.budget:
+                if number >= spec.budget or read.stopped is not None:
                     return None
                 earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
-            parameters = self._suggester_for(spec).suggest(observations(earlier), number=number)
+            seen = within(spec.space, observations(earlier))
+            suggester = self._suggester_for(spec)
+            parameters = suggester.suggest(seen, number=number)
+            expected: float | None = None
+            if spec.stopping.min_expected_improvement is not None:
+                expected = suggester.expected_improvement(seen, parameters, number=number)
             with self._units() as unit:
                 study = unit.studies.lock(study_id)
                 if not _has_room(unit, study):
                     return None
-                if _n_search(unit, study_id) != number:
-                    continue  # another worker was quicker: look again, its trial is pending now
-                trial = self._new_trial(unit, study_id, number=number, parameters=parameters)
-                work = self._start(unit, study, trial, worker_id=worker_id)
+                if _n_search(unit, study_id) != number or study.version != read.version:
+                    continue  # another worker or the owner was quicker: look again, its trial is pending now
+                work: TrialWork | None = None
+                if not _has_stopped(unit, study, ids=self._ids, expected_improvement=expected):
+                    trial = self._new_trial(unit, study, number=number, parameters=parameters)
+                    work = self._start(unit, study, trial, worker_id=worker_id)
                 unit.commit()
-            return work
+            return work or self._claim_waiting(study_id, worker_id)
 
-    def _new_trial(self, unit: UnitOfWork, study_id: str, *, number: int, parameters: TrainingParameters) -> Trial:
+    def _new_trial(self, unit: UnitOfWork, study: Study, *, number: int, parameters: TrainingParameters) -> Trial:
         trial = Trial(
             id=self._ids.new("trl"),
-            study_id=study_id,
+            study_id=study.id,
             role=TrialRole.SEARCH,
             number=number,
             name=f"trial-{number}",
@@ -112,6 +124,7 @@ class TrialService:
             parameters=parameters,
             state=TrialState.WAITING,
             created_at=unit.now(),
+            revision=study.revision,
         )
         unit.trials.add(trial)
         return trial
@@ -119,9 +132,12 @@ class TrialService:
     def _start(self, unit: UnitOfWork, study: Study, trial: Trial, *, worker_id: str) -> TrialWork:
         now = unit.now()
         if study.state is StudyState.QUEUED:
-            unit.studies.save(replace(moved(study, StudyState.RUNNING), started_at=now))
+            unit.studies.save(replace(moved(study, StudyState.RUNNING, now=now), started_at=now))
         running = replace(
-            claimed(trial, worker_id=worker_id, now=now, lease=self._lease), state=TrialState.RUNNING, started_at=now
+            claimed(trial, worker_id=worker_id, now=now, lease=self._lease),
+            state=TrialState.RUNNING,
+            started_at=now,
+            not_before=None,
         )
         unit.trials.save(running)
         dataset = unit.datasets.get(study.spec.dataset_id)
@@ -154,8 +170,8 @@ class TrialService:
         try:
             trial, beaten = self._complete(claim, outcome, has_vectors=publishes)
         except LostLease:
-            stored = self._trial(claim.id)
-            if stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
+            stored = self._find(claim.id)
+            if stored is not None and stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
                 return stored  # this very report was committed, but its acknowledgement was lost
             self._store.remove(KIND, name)
             raise
@@ -164,13 +180,13 @@ class TrialService:
         self._signals.wake()
         return trial
 
-    def _trial(self, trial_id: str) -> Trial:
+    def _find(self, trial_id: str) -> Trial | None:
         with self._units.reading() as unit:
-            return unit.trials.get(trial_id)
+            return next(iter(unit.trials.having([trial_id])), None)
 
     def _may_be_best(self, claim: Claim, outcome: TrialOutcome) -> bool:
         with self._units.reading() as unit:
-            trial = unit.trials.get(claim.id)
+            trial = _claimed_trial(unit, claim)
             study = unit.studies.get(trial.study_id)
             best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
         return _is_better(replace(trial, outcome=outcome), best)
@@ -178,7 +194,7 @@ class TrialService:
     def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, list[str]]:
         with self._units() as unit:
             # The study first, then the trial: everybody locks in this order.
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
             now = unit.now()
             trial = ended(
                 unit.trials.held(claim),
@@ -207,7 +223,7 @@ class TrialService:
     def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Trial:
         """The attempt failed. A final failure is the point's own: it is infeasible. Raises: LostLease."""
         with self._units() as unit:
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
             trial = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
             unit.commit()
         self._signals.wake()
@@ -224,7 +240,7 @@ class TrialService:
     def release(self, claim: Claim) -> None:
         """The worker stops and hands the trial back: the attempt does not count. Raises: LostLease."""
         with self._units() as unit:
-            study = unit.studies.lock(unit.trials.get(claim.id).study_id)
+            study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
             held = unit.trials.held(claim)
             if study.state in OPEN_STATES:
                 unit.trials.save(replace(_waiting(held), attempt=held.attempt - 1))
@@ -253,14 +269,19 @@ class TrialService:
 
     def _ended_attempt(self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool) -> Trial:
         now = unit.now()
+        kind, retry = kind_of(failure), study.spec.retry
+        failures = held.failures if kind is None or is_final else held.failures.with_one(kind)
         if study.state not in OPEN_STATES:
             trial = ended(held, TrialState.CANCELLED, now=now)
         elif is_final:
             trial = ended(held, TrialState.INFEASIBLE, now=now, failure=failure)
-        elif counted(held.attempt, failure) >= study.spec.max_attempts:
-            trial = ended(held, TrialState.FAILED, now=now, failure=failure)
-        else:
+        elif kind is None:
             trial = replace(_waiting(held), attempt=counted(held.attempt, failure), failure=failure)
+        elif retry.allows(failures, kind, max_attempts=study.spec.max_attempts):
+            not_before = now + timedelta(seconds=retry.wait_s(failures.total))
+            trial = replace(_waiting(held), failure=failure, failures=failures, not_before=not_before)
+        else:
+            trial = ended(held, TrialState.FAILED, now=now, failure=failure, failures=failures)
         unit.trials.save(trial)
         if trial.state in ENDED_STATES:
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
@@ -269,6 +290,23 @@ class TrialService:
 
 def _n_search(unit: UnitOfWork, study_id: str) -> int:
     return sum(n for (role, _), n in unit.trials.counts(study_id).items() if role is TrialRole.SEARCH)
+
+
+def _has_stopped(unit: UnitOfWork, study: Study, *, ids: Ids, expected_improvement: float | None = None) -> bool:
+    """Whether one of the locked study's rules lets no further trial begin. It is stored then; the caller commits."""
+    now = unit.now()
+    stopped = stopped_if_due(unit, study, now=now, expected_improvement=expected_improvement)
+    if stopped.stopped is None:
+        return False
+    unit.studies.save(settled(unit, stopped, now=now, ids=ids))
+    return True
+
+
+def _claimed_trial(unit: UnitOfWork, claim: Claim) -> Trial:
+    """The trial that a worker reports on. Raises: LostLease when it was deleted with its study."""
+    for trial in unit.trials.having([claim.id]):
+        return trial
+    raise LostLease(f"Trial {claim.id!r} was deleted.")
 
 
 def _has_room(unit: UnitOfWork, study: Study) -> bool:

@@ -193,3 +193,38 @@ def test_study_gets_the_suggester_it_asks_for() -> None:
     spec = study_spec("dst_1")
     assert isinstance(suggester_for(replace(spec, algorithm="random")), RandomSearch)
     assert isinstance(suggester_for(replace(spec, algorithm="bayesian", acquisition="ucb")), BayesianSuggester)
+
+
+def expected_after(n: int, *, scale: float = 1.0, shift: float = 0.0) -> float:
+    """What is expected of the next point after so many trials without noise."""
+    seen: list[Observation] = []
+    for number in range(n):
+        parameters = bayesian().suggest(seen, number=number)
+        seen.append(Observation(number, parameters, response(parameters)))
+    told = [replace(observation, value=shift + scale * (observation.value or 0.0)) for observation in seen]
+    expected = bayesian().expected_improvement(told, bayesian().suggest(told, number=n), number=n)
+    assert expected is not None
+    return expected
+
+
+def test_expected_improvement_is_in_the_objectives_units() -> None:
+    assert expected_after(8, scale=10, shift=3) == pytest.approx(10 * expected_after(8), rel=1e-6)
+
+
+def test_less_and_less_is_expected_of_a_search_that_has_found_the_best() -> None:
+    early, late = expected_after(8), expected_after(40)
+    assert early > 0.003
+    assert late < early / 4
+
+
+def test_expected_improvement_is_what_the_process_draws_over_the_best_come_to() -> None:
+    seen = on_the_line((0.0, 0.1), (0.35, 0.3), (0.5, 0.2), (0.8, 0.28), (1.0, 0.1), (0.2, None))
+    expected = bayesian(LINE).expected_improvement(seen, TrainingParameters(ns_exponent=0.3), number=9)
+    measured = np.array([observation.value for observation in seen if observation.value is not None])
+    points, values = bayes_opt._standardised(LINE, seen, measured)
+    process = bayes_opt._fitted(bayes_opt._process(LINE, seed=bayes_opt._seeds(0, 9)[2]), points, values)
+    grid = np.linspace(0, 1, 201)[:, None]
+    mean, deviation = process.predict(grid, return_std=True)
+    draws = mean + deviation * np.random.default_rng(0).normal(size=(20_000, 1))
+    improvement = np.maximum(draws - np.nanmax(values), 0).mean(axis=0).max() * measured.std()
+    assert expected == pytest.approx(improvement, rel=0.05)

@@ -42,6 +42,10 @@ def space(pointer: str, **changes: Any) -> Case:  # noqa: ANN401 - any JSON
     return study(f"/search_space/{pointer}", search_space=changes)
 
 
+def life(method: str, way: str, pointer: str, body: Any) -> Case:  # noqa: ANN401 - any JSON
+    return Case(method, f"/v1/studies/{{study}}{way}", 422, "invalid_request", pointer, body)
+
+
 def played(pointer: str, **changes: Any) -> Case:  # noqa: ANN401 - any JSON
     return Case("POST", "/v1/plays", 422, "invalid_request", f"/plays/0/{pointer}", {"plays": [{**PLAY, **changes}]})
 
@@ -168,6 +172,68 @@ CASES: dict[str, Case] = {
     "study: no time": study("/trial_timeout_s", trial_timeout_s=0),
     "study: no attempts": study("/max_attempts", max_attempts=0),
     "study: baselines as text": study("/baselines", baselines="yes"),
+    "stopping: unknown rule": study("/stopping/patience", stopping={"patience": 3}),
+    "stopping: no trials": study("/stopping/max_trials", stopping={"max_trials": 0}),
+    "stopping: no time": study("/stopping/max_run_s", stopping={"max_run_s": 0}),
+    "stopping: a target beyond reach": study("/stopping/target", stopping={"target": 1.5}),
+    "stopping: improvement over nothing": study(
+        "/stopping/no_improvement/n_trials", stopping={"no_improvement": {"min_delta": 0.1}}
+    ),
+    "stopping: a negative share": study(
+        "/stopping/min_expected_improvement", stopping={"min_expected_improvement": -0.1}
+    ),
+    "stopping: random search expects nothing": study(
+        "/stopping/min_expected_improvement", algorithm="random", stopping={"min_expected_improvement": 0.1}
+    ),
+    "retry: negative wait": study("/retry/backoff_s", retry={"backoff_s": -1}),
+    "retry: shrinking wait": study("/retry/backoff_factor", retry={"backoff_factor": 0.5}),
+    "retry: unknown kind": study("/retry/on/bored", retry={"on": {"bored": 2}}),
+    "retry: no attempt": study("/retry/on/lost", retry={"on": {"lost": 0}}),
+    "retry: too many attempts": study("/retry/on/lost", retry={"on": {"lost": 21}}),
+    "retry: true": study("/retry/on/lost", retry={"on": {"lost": True}}),
+    "retry: given up before it began": study("/retry/abort_after", retry={"abort_after": 0}),
+    "extend: by nothing": life("POST", "/extend", "/n_iterations", {"n_iterations": 0}),
+    "extend: by no number": life("POST", "/extend", "/n_iterations", {}),
+    "extend: what has not ended": Case(
+        "POST", "/v1/studies/{study}/extend", 409, "conflict", None, {"n_iterations": 1}
+    ),
+    "extend: none": Case("POST", "/v1/studies/std_none/extend", 404, "not_found", None, {"n_iterations": 1}),
+    "change: null name": life("PATCH", "", "/name", {"name": None}),
+    "change: unknown field": life("PATCH", "", "/seed", {"seed": 1}),
+    "change: no parallelism": life("PATCH", "", "/parallelism", {"parallelism": 0}),
+    "change: iterations as text": life("PATCH", "", "/n_iterations", {"n_iterations": "9"}),
+    "change: rule out of range": life("PATCH", "", "/stopping/target", {"stopping": {"target": 2}}),
+    "change: space upside down": life(
+        "PATCH", "", "/search_space/alpha/low", {"search_space": {"alpha": {"type": "float", "low": 0.5, "high": 0.1}}}
+    ),
+    "change: a value beyond what there is": life(
+        "PATCH", "", "/search_space/window/value", {"search_space": {"window": {"value": 1_000}}}
+    ),
+    "change: nothing left free": life(
+        "PATCH",
+        "",
+        "/search_space",
+        {
+            "search_space": {name: {"value": 2} for name in ("vector_size", "window", "negative")}
+            | {"alpha": {"value": 0.1}}
+        },
+    ),
+    "change: stale": Case(
+        "PATCH", "/v1/studies/{study}", 412, "stale_version", None, {"name": "n"}, headers={"If-Match": '"7"'}
+    ),
+    "change: malformed precondition": Case(
+        "PATCH", "/v1/studies/{study}", 422, "invalid_request", "If-Match", {"name": "n"}, headers={"If-Match": "7"}
+    ),
+    "change: none": Case("PATCH", "/v1/studies/std_none", 404, "not_found", None, {"name": "n"}),
+    "clone: null seed": life("POST", "/clone", "/seed", {"seed": None}),
+    "clone: unknown dataset": life("POST", "/clone", "/dataset_id", {"dataset_id": "dat_none"}),
+    "clone: dataset not ready": Case(
+        "POST", "/v1/studies/{study}/clone", 409, "conflict", None, {"dataset_id": "{queued_dataset}"}
+    ),
+    "clone: none": Case("POST", "/v1/studies/std_none/clone", 404, "not_found"),
+    "delete: what has not ended": Case("DELETE", "/v1/studies/{study}", 409, "conflict"),
+    "delete: what a model comes from": Case("DELETE", "/v1/studies/{promoted}", 409, "conflict"),
+    "delete: none": Case("DELETE", "/v1/studies/std_none", 404, "not_found"),
     "space: not an object": study("/search_space", search_space=[]),
     "space: unknown hyperparameter": space("learning_rate", learning_rate={"value": 1}),
     "space: a bare value": space("alpha", alpha=0.1),
@@ -335,7 +401,7 @@ CASES: dict[str, Case] = {
     "route: none": Case("GET", "/v2/studies", 404, "no_such_route"),
     "route: the root": Case("GET", "/", 404, "no_such_route"),
     "route: a slash too many": Case("GET", "/v1/studies/", 404, "no_such_route"),
-    "route: wrong method": Case("DELETE", "/v1/studies/{study}", 405, "method_not_allowed"),
+    "route: wrong method": Case("PUT", "/v1/studies/{study}", 405, "method_not_allowed"),
     "route: wrong method for an alias": Case("POST", "/v1/aliases/a", 405, "method_not_allowed"),
 }
 
@@ -359,7 +425,9 @@ def names(settled: World) -> dict[str, str]:
     study_id = settled.study()
     queued = settled.client.post("/v1/datasets", json={"name": "queued", "plays": PLAYS}).json()["id"]
     ready = settled.client.get(f"/v1/studies/{study_id}").json()["dataset_id"]
-    return {"study": study_id, "dataset": ready, "queued_dataset": queued}
+    (model,) = settled.client.get("/v1/models").json()["items"]
+    promoted = model["lineage"]["study_id"]
+    return {"study": study_id, "dataset": ready, "queued_dataset": queued, "promoted": promoted}
 
 
 def _filled(value: Any, names: dict[str, str]) -> Any:  # noqa: ANN401 - any JSON

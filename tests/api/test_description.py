@@ -48,7 +48,9 @@ def _examples(description: dict[str, Any], schema: dict[str, Any]) -> list[Any]:
 def test_every_answer_and_every_body_has_an_example(description: dict[str, Any]) -> None:
     for name, operation in operations(description):
         (answer,) = [answer for status, answer in operation["responses"].items() if int(status) < 300]
-        assert _examples(description, answer["content"]["application/json"]["schema"]), name
+        assert ("204" in operation["responses"]) == ("content" not in answer), name
+        if "content" in answer:
+            assert _examples(description, answer["content"]["application/json"]["schema"]), name
         body = operation.get("requestBody", {}).get("content", {}).get("application/json")
         if body is not None:
             assert _examples(description, body["schema"]), name
@@ -66,6 +68,8 @@ def test_what_takes_long_says_where_to_look(description: dict[str, Any]) -> None
         "POST /v1/datasets",
         "POST /v1/studies",
         "POST /v1/studies/{study_id}/promote",
+        "POST /v1/studies/{study_id}/extend",
+        "POST /v1/studies/{study_id}/clone",
     }
     assert all("Location" in answer["headers"] for answer in created.values())
 
@@ -82,6 +86,8 @@ def test_what_creates_takes_an_idempotency_key(description: dict[str, Any]) -> N
         "POST /v1/datasets",
         "POST /v1/studies",
         "POST /v1/studies/{study_id}/promote",
+        "POST /v1/studies/{study_id}/extend",
+        "POST /v1/studies/{study_id}/clone",
     }
 
 
@@ -89,10 +95,13 @@ def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
     from app.api.schemas.datasets import DatasetBody
     from app.api.schemas.models import AssignmentBody, PromotionBody
     from app.api.schemas.plays import PlaysBody
+    from app.api.schemas.policies import RetryBody, StoppingBody
     from app.api.schemas.recommendations import RecommendationBody
     from app.api.schemas.studies import StudyBody
+    from app.api.schemas.study_life import CloneBody, ExtensionBody, StudyChangesBody
 
-    for body in (DatasetBody, StudyBody, PromotionBody, AssignmentBody, PlaysBody, RecommendationBody):
+    of_studies = (StudyBody, ExtensionBody, StudyChangesBody, CloneBody, StoppingBody, RetryBody)
+    for body in (DatasetBody, PromotionBody, AssignmentBody, PlaysBody, RecommendationBody, *of_studies):
         examples = description["components"]["schemas"][body.__name__]["examples"]
         for example in examples:
             body.model_validate(example)

@@ -32,7 +32,20 @@ def _promotion(world: World, key: str) -> Response:
     return world.client.post(f"/v1/studies/{study_id}/promote", headers={"Idempotency-Key": key})
 
 
-@pytest.mark.parametrize("ask", [_upload, _dataset, _study, _promotion])
+def _extension(world: World, key: str) -> Response:
+    over = [entry for entry in world.client.get("/v1/studies").json()["items"] if entry["version"]]
+    study_id = over[-1]["id"] if over else world.completed_study()
+    path = f"/v1/studies/{study_id}/extend"
+    return world.client.post(path, json={"n_iterations": 2}, headers={"Idempotency-Key": key})
+
+
+def _clone(world: World, key: str) -> Response:
+    asked = [entry for entry in world.client.get("/v1/studies").json()["items"] if not entry["cloned_from"]]
+    study_id = asked[-1]["id"] if asked else world.study()
+    return world.client.post(f"/v1/studies/{study_id}/clone", headers={"Idempotency-Key": key})
+
+
+@pytest.mark.parametrize("ask", [_upload, _dataset, _study, _promotion, _extension, _clone])
 def test_a_repeated_request_gets_the_first_answer(world: World, ask: Ask) -> None:
     first = ask(world, "key 1")
     before = world.state()
@@ -43,7 +56,7 @@ def test_a_repeated_request_gets_the_first_answer(world: World, ask: Ask) -> Non
     assert world.state() == before
 
 
-@pytest.mark.parametrize("ask", [_upload, _dataset, _study, _promotion])
+@pytest.mark.parametrize("ask", [_upload, _dataset, _study, _promotion, _clone])
 def test_another_key_makes_another(world: World, ask: Ask) -> None:
     assert ask(world, "key 1").json()["id"] != ask(world, "key 2").json()["id"]
 

@@ -1,6 +1,8 @@
 """What every artifact store promises; the folder store is the only one there is."""
 
 import json
+import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,6 +40,17 @@ def test_publishing_tells_name_size_and_checksum(store: ArtifactStore) -> None:
         (file,) = store.publish(staged, "models", IDENTITY)
     assert (file.name, file.size_bytes) == ("empty.npy", 0)
     assert file.sha256 == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_folders_that_nobody_wrote_to_for_so_long_are_told(store: ArtifactStore) -> None:
+    assert store.untouched("trials", for_s=0) == []
+    older = publish(store)
+    publish(store, identity="trl_ff-2")
+    for path in (older, *older.iterdir()):
+        os.utime(path, (time.time() - 60, time.time() - 60))
+    assert store.untouched("trials", for_s=30) == [IDENTITY]
+    assert store.untouched("trials", for_s=0) == sorted([IDENTITY, "trl_ff-2"])
+    assert store.untouched("models", for_s=0) == []
 
 
 def test_a_staged_folder_is_gone_when_it_was_not_published(store: ArtifactStore) -> None:

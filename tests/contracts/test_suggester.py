@@ -111,6 +111,22 @@ def test_nothing_but_infeasible_points_is_no_obstacle(make: Make) -> None:
     assert len({observation.parameters for observation in seen}) == 6
 
 
+def test_what_is_expected_is_an_improvement_or_unknown_and_the_same_each_time(make: Make) -> None:
+    seen = studied(make(SPACE, 1), n=8)
+    suggested = make(SPACE, 1).suggest(seen, number=8)
+    expected = make(SPACE, 1).expected_improvement(seen, suggested, number=8)
+    assert expected is None or 0 <= expected <= 1
+    assert make(SPACE, 1).expected_improvement(seen, suggested, number=8) == expected
+
+
+def test_nothing_is_expected_while_points_are_drawn_at_random(make: Make) -> None:
+    seen = studied(make(SPACE, 1), n=2)
+    suggested = make(SPACE, 1).suggest(seen, number=2)
+    assert make(SPACE, 1).expected_improvement(seen, suggested, number=2) is None
+    equal = [Observation(number, observation.parameters, 0.2) for number, observation in enumerate(seen)]
+    assert make(SPACE, 1).expected_improvement(equal, suggested, number=9) is None
+
+
 @pytest.mark.parametrize("searched", [SPACE, SMALL, preset("extended", epochs=3, overrides={})])
 def test_every_point_is_one_of_the_space(make: Make, searched: SearchSpace) -> None:
     for seen in studied(make(searched, 1), n=6):

@@ -17,10 +17,13 @@ from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.datasets import Dataset
 from app.domain.training import Trainer
 from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.retry import RetryPolicy
+from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudySpec
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.studies import StudyService
+from app.services.study_life import StudyLife
 from app.services.trials import TrialService
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
@@ -39,6 +42,7 @@ class House:
     studies: StudyService
     trials: TrialService
     models: ModelService
+    life: StudyLife
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def staged(self) -> Path:
@@ -56,7 +60,7 @@ class House:
         assert work is not None
         return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
 
-    def study(self, **changes: int | bool | Trainer) -> Study:
+    def study(self, **changes: int | bool | Trainer | Stopping | RetryPolicy) -> Study:
         """A queued study on a dataset of its own."""
         spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
         study = self.studies.create(spec)
@@ -73,6 +77,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     store = FolderArtifactStore(tmp_path / "store")
     ids = UuidIds()
     signals = PollingSignals()
+    studies = StudyService(units, ids=ids, signals=signals)
     yield House(
         clock=clock,
         root=tmp_path / "store",
@@ -87,7 +92,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
         ),
-        studies=StudyService(units, ids=ids, signals=signals),
+        studies=studies,
         trials=TrialService(
             units,
             store=store,
@@ -97,5 +102,6 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             lease=LEASE,
         ),
         models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+        life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
     )
     engine.dispose()

@@ -25,6 +25,10 @@ class SqlModels(LeasedRows[Model]):
             .with_for_update(skip_locked=True)
         )
 
+    def of_study(self, study_id: str) -> list[Model]:
+        """The models promoted from a study, oldest first."""
+        return self.many(sa.select(self.table).where(self.table.c.study_id == study_id).order_by(self.table.c.id))
+
 
 class SqlAliases:
     """Aliases: a pointer that only ever moves forward in generation, and an append-only record."""

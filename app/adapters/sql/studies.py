@@ -42,3 +42,7 @@ class SqlStudies(Rows[Study]):
     def lock_free(self, identity: str) -> Study | None:
         """The study, locked; None when another unit of work holds the lock."""
         return self.first(sa.select(self.table).where(self.table.c.id == identity).with_for_update(skip_locked=True))
+
+    def delete(self, identity: str) -> None:
+        """Remove a study that has no trials left."""
+        self._connection.execute(sa.delete(self.table).where(self.table.c.id == identity))

@@ -14,6 +14,9 @@ from app.domain.datasets import DatasetSpec, DatasetState, Statistics
 from app.domain.lease import Failure, Progress
 from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
 from app.domain.training import Trainer, TrainingParameters
+from app.domain.tuning.retry import FailureCounts
+from app.domain.tuning.revisions import Revision
+from app.domain.tuning.stopping import Stopped
 from app.domain.tuning.study import StudySpec, StudyState
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole, TrialState
 
@@ -158,6 +161,12 @@ studies = sa.Table(
     sa.Column("finished_at", Instant),
     sa.Column("best_trial_id", sa.String(64)),
     sa.Column("failure", Document(Failure)),
+    sa.Column("stopped", Document(Stopped)),
+    sa.Column("revisions", Document(tuple[Revision, ...]), nullable=False, server_default="[]"),
+    sa.Column("cloned_from", sa.String(64)),
+    sa.Column("version", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("ran_s", sa.Double, nullable=False, server_default="0"),
+    sa.Column("running_since", Instant),
 )
 
 trials = sa.Table(
@@ -178,6 +187,9 @@ trials = sa.Table(
     sa.Column("outcome", Document(TrialOutcome)),
     sa.Column("failure", Document(Failure)),
     sa.Column("has_vectors", sa.Boolean, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failures", Document(FailureCounts), nullable=False, server_default="{}"),
+    sa.Column("not_before", Instant),
     *_lease(),
     sa.UniqueConstraint("study_id", "role", "number"),
     sa.Index(None, "study_id", "state"),

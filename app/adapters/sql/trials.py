@@ -1,6 +1,7 @@
 """Trials in SQL: the rows are the queue."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -34,14 +35,24 @@ class SqlTrials(LeasedRows[Trial]):
         query = sa.select(self.table).where(self.table.c.study_id == study_id).order_by(self.table.c.id)
         return query if role is None else query.where(self.table.c.role == role)
 
-    def next_waiting(self, study_id: str) -> Trial | None:
-        """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation."""
-        return self.first(
-            sa.select(self.table)
-            .where(self.table.c.study_id == study_id, self.table.c.state == TrialState.WAITING)
-            .order_by(_turn, self.table.c.number)
-            .with_for_update(skip_locked=True)
-        )
+    def next_waiting(self, study_id: str, *, by: datetime | None = None) -> Trial | None:
+        """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation.
+
+        `by` leaves out those that may not be begun before a later instant.
+        """
+        columns = self.table.c
+        query = sa.select(self.table).where(columns.study_id == study_id, columns.state == TrialState.WAITING)
+        if by is not None:
+            query = query.where(sa.or_(columns.not_before.is_(None), columns.not_before <= by))
+        return self.first(query.order_by(_turn, columns.number).with_for_update(skip_locked=True))
+
+    def delete_of_study(self, study_id: str) -> None:
+        """Remove all trials of a study."""
+        self._connection.execute(sa.delete(self.table).where(self.table.c.study_id == study_id))
+
+    def having(self, identities: Collection[str]) -> list[Trial]:
+        """Those of the trials with these ids that there are."""
+        return self.many(sa.select(self.table).where(self.table.c.id.in_(identities)).order_by(self.table.c.id))
 
     def counts(self, study_id: str) -> Mapping[tuple[TrialRole, TrialState], int]:
         """How many trials stand in each role and state; absent means none."""

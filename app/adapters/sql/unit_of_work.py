@@ -16,12 +16,12 @@ from app.adapters.sql.plays import SqlPlays
 from app.adapters.sql.studies import SqlStudies
 from app.adapters.sql.trials import SqlTrials
 from app.domain.datasets import Dataset
-from app.domain.models import Model
 from app.domain.ports import Clock
 from app.domain.repositories import (
     AliasRepository,
     ClaimableRepository,
     IdempotencyRepository,
+    ModelRepository,
     PlayRepository,
     StudyRepository,
     TrialRepository,
@@ -50,7 +50,7 @@ class SqlUnitOfWork:
         self.datasets: ClaimableRepository[Dataset] = SqlDatasets(connection)
         self.studies: StudyRepository = SqlStudies(connection)
         self.trials: TrialRepository = SqlTrials(connection)
-        self.models: ClaimableRepository[Model] = SqlModels(connection)
+        self.models: ModelRepository = SqlModels(connection)
         self.aliases: AliasRepository = SqlAliases(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.idempotency: IdempotencyRepository = SqlIdempotency(connection)

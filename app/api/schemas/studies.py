@@ -8,11 +8,13 @@ from pydantic.config import JsonDict
 
 from app.api.schemas.base import Body, FailureView, Name, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
+from app.api.schemas.policies import RetryBody, StoppingBody
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
-from app.api.schemas.trials import STUDY_ID, TRIAL_ID, TrialSummaryView
+from app.api.schemas.trials import STUDY_ID, TRIAL_ID, FailureCountsView, TrialSummaryView
 from app.domain.errors import InvalidRequest
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.search_space import preset
+from app.domain.tuning.stopping import StoppingRule
 from app.domain.tuning.study import LIMITS, Objective, Study, StudySpec, StudyState
 from app.domain.tuning.trial import TrialState
 from app.services.studies import StudyView as StudyFacts
@@ -25,7 +27,7 @@ class Bounds(TypedDict):
     le: int
 
 
-def _within(name: str) -> Bounds:
+def within(name: str) -> Bounds:
     low, high = LIMITS[name]
     return {"ge": low, "le": high}
 
@@ -75,22 +77,24 @@ class StudyBody(Body):
         "letter. The baselines named after gensim are always its own.",
     )
     n_initial: int = Field(
-        default=5, **_within("n_initial"), description="Trials at random before the first suggestion."
+        default=5, **within("n_initial"), description="Trials at random before the first suggestion."
     )
-    n_iterations: int = Field(default=19, **_within("n_iterations"), description="Trials suggested after them.")
+    n_iterations: int = Field(default=19, **within("n_iterations"), description="Trials suggested after them.")
     epochs: int = Field(
         default=3, ge=1, le=1_000, description="Epochs of every trial; the extended preset tunes them unless given."
     )
-    seed: int = Field(default=0, **_within("seed"))
-    parallelism: int = Field(default=1, **_within("parallelism"), description="Most trials at once.")
+    seed: int = Field(default=0, **within("seed"))
+    parallelism: int = Field(default=1, **within("parallelism"), description="Most trials at once.")
     threads: int = Field(
-        default=1, **_within("threads"), description="Threads per trial; only with one are trials repeatable."
+        default=1, **within("threads"), description="Threads per trial; only with one are trials repeatable."
     )
     trial_timeout_s: float | None = Field(default=None, ge=1, le=30 * 86_400)
     max_attempts: int = Field(
-        default=3, **_within("max_attempts"), description="How often a trial is begun before it has failed."
+        default=3, **within("max_attempts"), description="How often a trial is begun before it has failed."
     )
     baselines: bool = Field(default=True, description="Measure gensim's defaults and the plain baselines too.")
+    stopping: StoppingBody = StoppingBody()
+    retry: RetryBody = RetryBody()
 
     def spec(self) -> StudySpec:
         """The domain's value. Raises: InvalidRequest."""
@@ -120,6 +124,8 @@ class StudyBody(Body):
             trial_timeout_s=self.trial_timeout_s,
             max_attempts=self.max_attempts,
             baselines=self.baselines,
+            stopping=self.stopping.value(),
+            retry=self.retry.value(),
         )
 
 
@@ -140,6 +146,8 @@ class StudySpecView(View):
     trial_timeout_s: float | None
     max_attempts: int
     baselines: bool
+    stopping: StoppingBody
+    retry: RetryBody
 
     @classmethod
     def of(cls, spec: StudySpec) -> "StudySpecView":
@@ -159,7 +167,25 @@ class StudySpecView(View):
             trial_timeout_s=spec.trial_timeout_s,
             max_attempts=spec.max_attempts,
             baselines=spec.baselines,
+            stopping=StoppingBody.of(spec.stopping),
+            retry=RetryBody.of(spec.retry),
         )
+
+
+class StoppedView(View):
+    """The rule by which a study began no further trial, with its reason."""
+
+    rule: StoppingRule
+    reason: str
+    at: datetime
+
+
+class RevisionView(View):
+    """A search space that the study has had, and since when; trials name the one they were suggested under."""
+
+    number: int
+    search_space: SearchSpaceBody
+    created_at: datetime
 
 
 EXAMPLE_STUDY: JsonDict = {
@@ -192,7 +218,25 @@ EXAMPLE_STUDY: JsonDict = {
         "trial_timeout_s": None,
         "max_attempts": 3,
         "baselines": True,
+        "stopping": {
+            "max_trials": None,
+            "max_run_s": 3600.0,
+            "no_improvement": {"n_trials": 10, "min_delta": 0.001},
+            "target": None,
+            "min_expected_improvement": None,
+        },
+        "retry": {
+            "backoff_s": 1.0,
+            "backoff_factor": 2.0,
+            "max_backoff_s": 60.0,
+            "on": {"failed": None, "timed_out": None, "out_of_memory": 1, "lost": None},
+            "abort_after": None,
+        },
     },
+    "revision": 0,
+    "version": 0,
+    "cloned_from": None,
+    "stopped": None,
     "best_trial_id": TRIAL_ID,
     "failure": None,
     "created_at": "2026-01-01T12:00:00Z",
@@ -211,6 +255,10 @@ class StudySummaryView(View):
     dataset_id: str
     state: StudyState
     spec: StudySpecView
+    revision: int = Field(description="The number of its present search space.")
+    version: int = Field(description="How often its owner has changed it; also its ETag.")
+    cloned_from: str | None = Field(description="The study it was cloned from, which may have been deleted since.")
+    stopped: StoppedView | None = Field(description="The rule by which it began no further trial, if it was one.")
     best_trial_id: str | None
     failure: FailureView | None
     created_at: datetime
@@ -254,6 +302,15 @@ class StudyView(StudySummaryView):
                     "confirmation": None,
                     "running": [],
                     "eta_s": None,
+                    "run_s": 61.5,
+                    "failures": {"failed": 0, "timed_out": 0, "out_of_memory": 1, "lost": 0},
+                    "revisions": [
+                        {
+                            "number": 0,
+                            "search_space": {"alpha": {"type": "float", "low": 0.001, "high": 0.1, "scale": "log"}},
+                            "created_at": "2026-01-01T12:00:00Z",
+                        }
+                    ],
                 }
             ]
         }
@@ -266,6 +323,9 @@ class StudyView(StudySummaryView):
     confirmation: TrialSummaryView | None = Field(description="The winner, measured on the test pairs.")
     running: list[TrialSummaryView]
     eta_s: float | None = Field(description="Seconds to go; null until a trial of the search has ended.")
+    run_s: float = Field(description="Seconds it has run, those it was queued or paused not counted.")
+    failures: FailureCountsView = Field(description="Failed attempts of all its trials by kind.")
+    revisions: list[RevisionView] = Field(description="Its search spaces, the present one last.")
 
     @classmethod
     def of_facts(cls, facts: StudyFacts) -> "StudyView":
@@ -280,6 +340,16 @@ class StudyView(StudySummaryView):
                 "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation),
                 "running": [TrialSummaryView.of(trial) for trial in facts.running],
                 "eta_s": facts.eta_s,
+                "run_s": facts.run_s,
+                "failures": FailureCountsView.of(facts.failures),
+                "revisions": [
+                    RevisionView(
+                        number=revision.number,
+                        search_space=search_space_view(revision.space),
+                        created_at=revision.at,
+                    )
+                    for revision in facts.study.all_revisions
+                ],
             }
         )
 
@@ -291,6 +361,12 @@ def _fields(study: Study) -> dict[str, object]:
         "dataset_id": study.spec.dataset_id,
         "state": study.state,
         "spec": StudySpecView.of(study.spec),
+        "revision": study.revision,
+        "version": study.version,
+        "cloned_from": study.cloned_from,
+        "stopped": None
+        if study.stopped is None
+        else StoppedView(rule=study.stopped.rule, reason=study.stopped.reason, at=study.stopped.at),
         "best_trial_id": study.best_trial_id,
         "failure": FailureView.of(study.failure),
         "created_at": study.created_at,

@@ -9,6 +9,7 @@ from app.api.schemas.base import FailureView, PageParameters, ProgressView, View
 from app.api.schemas.measurements import EpochView, MeasurementView, example_measurement, example_scores
 from app.domain.embedding import Scoring
 from app.domain.training import TrainingParameters
+from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
 
 STUDY_ID = "std_0197f3a2417b7b0e8f4dd5b1c6a2e390"
@@ -62,6 +63,25 @@ class TrainingParametersView(View):
         )
 
 
+class FailureCountsView(View):
+    """Failed attempts by kind."""
+
+    failed: int = Field(description="Crashed, or ended in an error.")
+    timed_out: int
+    out_of_memory: int
+    lost: int = Field(description="The worker stopped reporting.")
+
+    @classmethod
+    def of(cls, counts: FailureCounts) -> "FailureCountsView":
+        """The view of counts."""
+        return cls(
+            failed=counts.failed,
+            timed_out=counts.timed_out,
+            out_of_memory=counts.out_of_memory,
+            lost=counts.lost,
+        )
+
+
 def _example_trial() -> JsonDict:
     return {
         "id": TRIAL_ID,
@@ -79,6 +99,9 @@ def _example_trial() -> JsonDict:
         "test": None,
         "times_s": {"train": 5.1, "evaluate": 0.4},
         "failure": None,
+        "failures": {"failed": 0, "timed_out": 0, "out_of_memory": 0, "lost": 0},
+        "not_before": None,
+        "revision": 0,
         "has_vectors": True,
         "source_trial_id": None,
         "created_at": "2026-01-01T12:00:00Z",
@@ -107,6 +130,9 @@ class TrialSummaryView(View):
     test: MeasurementView | None = Field(description="Only of baselines and of the winner's confirmation.")
     times_s: dict[str, float] = Field(description="Seconds by phase.")
     failure: FailureView | None
+    failures: FailureCountsView = Field(description="How its attempts have failed so far.")
+    not_before: datetime | None = Field(description="When it may be begun again, while it waits after a failure.")
+    revision: int = Field(description="The revision of the study's search space that it was suggested under.")
     has_vectors: bool = Field(description="Whether its embeddings are kept.")
     source_trial_id: str | None = Field(description="The trial whose embeddings a confirmation measures.")
     created_at: datetime
@@ -157,6 +183,9 @@ def _fields(trial: Trial) -> dict[str, object]:
         "test": None if outcome is None else MeasurementView.of(outcome.test),
         "times_s": {} if outcome is None else outcome.times_s,
         "failure": FailureView.of(trial.failure),
+        "failures": FailureCountsView.of(trial.failures),
+        "not_before": trial.not_before,
+        "revision": trial.revision,
         "has_vectors": trial.has_vectors,
         "source_trial_id": trial.source_trial_id,
         "created_at": trial.created_at,

@@ -30,6 +30,11 @@ class RandomSearch:
                 return parameters
         return self._left_over(seen, rng) or parameters
 
+    def expected_improvement(
+        self, observations: Sequence[Observation], suggested: TrainingParameters, *, number: int
+    ) -> None:
+        """None: a random search expects nothing."""
+
     def _left_over(self, seen: AbstractSet[TrainingParameters], rng: np.random.Generator) -> TrainingParameters | None:
         """The first point not seen, counting from one drawn; None when all have been, or they cannot be counted."""
         n_points = self._space.n_points

@@ -1,13 +1,13 @@
 """Studies: one search of one space for one objective on one dataset.
 
-queued ──► running ──► completed
-  │ ▲        │ ▲  └──► failed (no usable trial)
+queued ──► running ◄──► completed             back to running: extended
+  │ ▲        │ ▲  └◄──► failed (no usable trial)
   ▼ │        ▼ │
  paused ◄──────┘      any open state ──► cancelled
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -15,7 +15,10 @@ from typing import Literal
 from app.domain.errors import InvalidRequest
 from app.domain.lease import Failure
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.retry import RetryPolicy
+from app.domain.tuning.revisions import Revision
 from app.domain.tuning.search_space import SearchSpace
+from app.domain.tuning.stopping import Stopped, Stopping
 
 
 class StudyState(StrEnum):
@@ -33,8 +36,8 @@ STUDY_MOVES: dict[StudyState, frozenset[StudyState]] = {
     StudyState.QUEUED: frozenset({StudyState.RUNNING, StudyState.PAUSED, StudyState.CANCELLED}),
     StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETED, StudyState.FAILED, StudyState.CANCELLED}),
     StudyState.PAUSED: frozenset({StudyState.QUEUED, StudyState.RUNNING, StudyState.CANCELLED}),
-    StudyState.COMPLETED: frozenset(),
-    StudyState.FAILED: frozenset(),
+    StudyState.COMPLETED: frozenset({StudyState.RUNNING}),
+    StudyState.FAILED: frozenset({StudyState.RUNNING}),
     StudyState.CANCELLED: frozenset(),
 }
 
@@ -91,6 +94,8 @@ class StudySpec:
     trial_timeout_s: float | None = None
     max_attempts: int = 3
     baselines: bool = True
+    stopping: Stopping = field(default_factory=Stopping)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 200 or not self.name.isprintable() or self.name.isspace():
@@ -106,6 +111,9 @@ class StudySpec:
         if self.trial_timeout_s is not None and not 0 < self.trial_timeout_s < math.inf:
             message = f"trial_timeout_s must be a number above 0, not {self.trial_timeout_s}."
             raise InvalidRequest(message, pointer="/trial_timeout_s")
+        if self.algorithm == "random" and self.stopping.min_expected_improvement is not None:
+            message = "A random search expects nothing of a point: it cannot stop by min_expected_improvement."
+            raise InvalidRequest(message, pointer="/stopping/min_expected_improvement")
 
     @property
     def budget(self) -> int:
@@ -125,3 +133,37 @@ class Study:
     finished_at: datetime | None = None
     best_trial_id: str | None = None
     failure: Failure | None = None
+    stopped: Stopped | None = None
+    """The rule by which it began no further trial, if it was one."""
+    revisions: tuple[Revision, ...] = ()
+    """Its search spaces, the present one last; none as long as it has had but one."""
+    cloned_from: str | None = None
+    """The study it was cloned from, which may have been deleted since."""
+    version: int = 0
+    """How often its owner has changed it."""
+    ran_s: float = 0.0
+    """Seconds it has run, up to when it last began to run."""
+    running_since: datetime | None = None
+
+    @property
+    def revision(self) -> int:
+        """The number of the present search space."""
+        return self.revisions[-1].number if self.revisions else 0
+
+    @property
+    def all_revisions(self) -> tuple[Revision, ...]:
+        """Every search space it has had, the present one last."""
+        return self.revisions or (Revision(number=0, space=self.spec.space, at=self.created_at),)
+
+    def run_s(self, now: datetime) -> float:
+        """Seconds it has run until now: neither those it waited to begin, nor those it was paused, nor after its end.
+
+        Trials that a pause found under way go on uncounted.
+        """
+        since = self.running_since
+        return self.ran_s + (0.0 if since is None else max(0.0, (now - since).total_seconds()))
+
+    def in_state(self, state: StudyState, *, now: datetime) -> "Study":
+        """The study from now on in another state, its time running or standing still."""
+        is_running = state is StudyState.RUNNING
+        return replace(self, state=state, ran_s=self.run_s(now), running_since=now if is_running else None)

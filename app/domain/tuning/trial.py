@@ -5,6 +5,7 @@
        └───────────┘  ├───► infeasible    this point never will
      lease lapsed, or └───► cancelled     (from waiting too)
      a failed attempt
+     (`retry` says how often, and how long it waits)
 
 Three roles share these rows, for a row is what a worker claims:
 `search`        a point of the space, numbered from 0 in the order suggested
@@ -19,6 +20,7 @@ from enum import StrEnum
 from app.domain.lease import Failure, Lease, Progress
 from app.domain.measurement import EpochMeasurement, Measurement
 from app.domain.training import Trainer, TrainingParameters
+from app.domain.tuning.retry import FailureCounts
 
 
 class TrialState(StrEnum):
@@ -132,6 +134,12 @@ class Trial:
     has_vectors: bool = False
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    revision: int = 0
+    """The revision of the study's search space that it was suggested under."""
+    failures: FailureCounts = field(default_factory=FailureCounts)
+    """How its attempts have failed so far."""
+    not_before: datetime | None = None
+    """When it may be begun again, while it waits after a failure."""
 
     @property
     def objective(self) -> float | None:

@@ -57,3 +57,9 @@ def test_points_are_spread_evenly_over_the_space() -> None:
     assert np.allclose(points.mean(axis=0), 0.5, atol=0.03)
     assert np.allclose(points.var(axis=0), 1 / 12, atol=0.01)
     assert np.abs(np.corrcoef(points.T) - np.eye(4)).max() < 0.1
+
+
+def test_nothing_is_expected_of_any_point() -> None:
+    search = RandomSearch(SPACE, 3)
+    expected: float | None = search.expected_improvement([], search.suggest([], number=0), number=0)  # type: ignore[func-returns-value]
+    assert expected is None

@@ -1,13 +1,16 @@
 import math
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 from pydantic import TypeAdapter
 
 from app.domain.errors import InvalidRequest
 from app.domain.training import DEFAULT_TRAINER
-from app.domain.tuning.study import OPEN_STATES, STUDY_MOVES, Objective, StudySpec, StudyState
-from tests.values import study_spec
+from app.domain.tuning.revisions import Revision
+from app.domain.tuning.stopping import Stopping
+from app.domain.tuning.study import OPEN_STATES, STUDY_MOVES, Objective, Study, StudySpec, StudyState
+from tests.values import NOON, study_spec
 
 SPEC = study_spec("dst_1")
 
@@ -85,6 +88,43 @@ def test_objective_out_of_range_is_refused(objective: dict[str, float], pointer:
     assert refused.value.pointer == pointer
 
 
+def test_random_search_cannot_stop_by_what_it_expects() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        replace(SPEC, algorithm="random", stopping=Stopping(min_expected_improvement=0.5))
+    assert refused.value.pointer == "/stopping/min_expected_improvement"
+
+
+def test_time_counts_while_a_study_runs_and_stands_still_while_it_does_not() -> None:
+    def after(minutes: int) -> datetime:
+        return NOON + timedelta(minutes=minutes)
+
+    study = Study(id="std_1", spec=SPEC, state=StudyState.QUEUED, created_at=NOON)
+    assert study.run_s(after(5)) == 0
+    running = study.in_state(StudyState.RUNNING, now=after(5))
+    assert running.run_s(after(7)) == 120
+    paused = running.in_state(StudyState.PAUSED, now=after(8))
+    assert paused.run_s(after(60)) == 180
+    again = paused.in_state(StudyState.RUNNING, now=after(60))
+    assert again.run_s(after(61)) == 240
+    assert again.in_state(StudyState.COMPLETED, now=after(62)).run_s(after(99)) == 300
+
+
+def test_clock_that_is_set_back_takes_no_time_away() -> None:
+    running = replace(
+        Study(id="std_1", spec=SPEC, state=StudyState.RUNNING, created_at=NOON), ran_s=9.0, running_since=NOON
+    )
+    assert running.run_s(NOON - timedelta(hours=1)) == 9.0
+
+
+def test_study_whose_space_was_never_changed_has_one_revision() -> None:
+    study = Study(id="std_1", spec=SPEC, state=StudyState.QUEUED, created_at=NOON)
+    assert study.revision == 0
+    assert study.all_revisions == (Revision(number=0, space=SPEC.space, at=NOON),)
+    later = replace(study, revisions=(*study.all_revisions, Revision(number=1, space=SPEC.space, at=NOON)))
+    assert later.revision == 1
+    assert len(later.all_revisions) == 2
+
+
 def test_spec_survives_json() -> None:
     stored = TypeAdapter(StudySpec)
     assert stored.validate_json(stored.dump_json(SPEC)) == SPEC
@@ -93,4 +133,9 @@ def test_spec_survives_json() -> None:
 def test_every_state_has_its_moves_and_the_open_ones_can_be_cancelled() -> None:
     assert set(STUDY_MOVES) == set(StudyState)
     assert {state for state, moves in STUDY_MOVES.items() if StudyState.CANCELLED in moves} == OPEN_STATES
-    assert {state for state, moves in STUDY_MOVES.items() if not moves} == set(StudyState) - OPEN_STATES
+    assert {state for state, moves in STUDY_MOVES.items() if not moves} == {StudyState.CANCELLED}
+
+
+def test_a_study_that_has_ended_can_only_run_again() -> None:
+    for state in (StudyState.COMPLETED, StudyState.FAILED):
+        assert STUDY_MOVES[state] == {StudyState.RUNNING}
