@@ -160,9 +160,9 @@ class HeldTrial(Held):
             role=trial.role,
             method=trial.method,
             parameters=trial.parameters,
-            trainer=trained_by(trial.role, spec.trainer),
+            trainer=trained_by(self._work.trained_as, spec.trainer),
             objective=spec.objective,
-            seed=spec.seed,
+            seed=spec.seed if trial.seed is None else trial.seed,
             vectors=None if vectors is None else self._artifacts.open("trials", vectors),
         )
 

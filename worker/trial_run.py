@@ -20,6 +20,7 @@ from app.domain.listening import Pairs
 from app.domain.measurement import EpochMeasurement, Measurement
 from app.domain.training import TrainingParameters, TrainingProgress
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
+from worker.machine import cpu_kind
 from worker.messages import Tell, TrialMeasured, TrialRequest
 from worker.training import trainer_of
 
@@ -97,11 +98,11 @@ class _TrialRun:
                 on_progress=lambda progress: self._tell(training_progress(progress, parameters)),
                 on_epoch=self._measure_epoch,
             )
-        is_baseline = request.role is TrialRole.BASELINE
-        test = self._measurement(embeddings, self._corpus.test) if is_baseline else None
+        is_shown = request.role in {TrialRole.BASELINE, TrialRole.REPLICATE}
+        test = self._measurement(embeddings, self._corpus.test) if is_shown else None
         with self._phase("write"):
-            sha256 = vectors_sha256(embeddings) if is_baseline else write_vectors(request.staged, embeddings)
-        return self._measured(test=test, sha256=sha256, has_vectors=not is_baseline)
+            sha256 = vectors_sha256(embeddings) if is_shown else write_vectors(request.staged, embeddings)
+        return self._measured(test=test, sha256=sha256, has_vectors=not is_shown)
 
     def _measure_epoch(self, epoch: int, embeddings: Embeddings) -> None:
         parameters = self._parameters()
@@ -175,6 +176,8 @@ class _TrialRun:
             epochs=tuple(self._epochs),
             times_s={name: round(seconds, 6) for name, seconds in self._watch.seconds.items()},
             vectors_sha256=sha256,
+            threads=self._request.limits.threads,
+            cpu=cpu_kind(),
         )
         return TrialMeasured(outcome=outcome, has_vectors=has_vectors)
 

@@ -9,10 +9,12 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from app.domain.datasets import Dataset, Upload
+from app.domain.events import Event
 from app.domain.lease import Claim, Progress
 from app.domain.models import Alias, AliasMove, Model
 from app.domain.recommending import HeardSong, Play, PlayVerdict
 from app.domain.tuning.study import Study
+from app.domain.tuning.transfer import Transfer
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
 
 T = TypeVar("T")
@@ -121,6 +123,26 @@ class TrialRepository(LeasedRepository[Trial], Protocol):
         ...
 
 
+class EventRepository(Protocol):
+    """What happened to studies; each is stored by the repository whose row changed."""
+
+    def after(self, study_id: str, cursor: int, *, limit: int) -> list[Event]:
+        """Up to `limit` events of a study with an id above `cursor`, in order."""
+        ...
+
+    def latest(self, study_id: str) -> int:
+        """The id of the study's last event; 0 before the first."""
+        ...
+
+
+class TransferRepository(Repository[Transfer], Protocol):
+    """Transfers."""
+
+    def page_of_study(self, study_id: str, *, limit: int, cursor: str | None) -> list[Transfer]:
+        """Up to `limit` transfers of a study before `cursor` (an id), newest first."""
+        ...
+
+
 class AliasRepository(Protocol):
     """Aliases and the record of their moves."""
 
@@ -187,6 +209,8 @@ class UnitOfWork(Protocol):
     datasets: ClaimableRepository[Dataset]
     studies: StudyRepository
     trials: TrialRepository
+    events: EventRepository
+    transfers: TransferRepository
     models: ModelRepository
     aliases: AliasRepository
     plays: PlayRepository

@@ -24,6 +24,7 @@ from app.domain.tuning.trial import (
     TrialState,
     baselines,
 )
+from app.services.confirming import further_trials, n_further
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.paging import Page, page_of
 
@@ -208,10 +209,10 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
         return study
     if study.best_trial_id is None:
         return _failed(study, _reasons(unit, study.id), now=now)
-    confirmations = unit.trials.of_study(study.id, role=TrialRole.CONFIRMATION)
-    if not any(trial.source_trial_id == study.best_trial_id for trial in confirmations):
-        best = unit.trials.get(study.best_trial_id)
-        unit.trials.add(_confirmation_of(best, identity=ids.new("trl"), number=len(confirmations), now=now))
+    further = further_trials(study, unit.trials.of_study(study.id), ids=ids, now=now)
+    for trial in further:
+        unit.trials.add(trial)
+    if further:
         return study
     return replace(moved(study, StudyState.COMPLETED, now=now), finished_at=now)
 
@@ -301,22 +302,6 @@ def _told(trials: list[Trial]) -> str:
     return f"{shown} (the last: {failures[-1].reason.rstrip('.')})"
 
 
-def _confirmation_of(best: Trial, *, identity: str, number: int, now: datetime) -> Trial:
-    return Trial(
-        id=identity,
-        study_id=best.study_id,
-        role=TrialRole.CONFIRMATION,
-        number=number,
-        name="winner_on_test",
-        method=Method.WORD2VEC,
-        parameters=best.parameters,
-        state=TrialState.WAITING,
-        created_at=now,
-        source_trial_id=best.id,
-        revision=best.revision,
-    )
-
-
 def confirmation_in(trials: Iterable[Trial], best_trial_id: str | None) -> Trial | None:
     """The confirmation of the winner: a study that was extended may have those of earlier ones."""
     return next(
@@ -328,7 +313,7 @@ def confirmation_in(trials: Iterable[Trial], best_trial_id: str | None) -> Trial
 def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
     search = [trial for trial in trials if trial.role is TrialRole.SEARCH]
     confirmation = confirmation_in(trials, study.best_trial_id)
-    planned = _n_search(study, search) + len(trials) - len(search) + (confirmation is None)
+    planned = _n_search(study, search) + len(trials) - len(search) + n_further(study, trials)
     n_ended = sum(trial.state in ENDED_STATES for trial in trials)
     counts = {state: sum(trial.state is state for trial in search) for state in TrialState}
     view = StudyView(

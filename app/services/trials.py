@@ -32,13 +32,14 @@ N_STUDIES_LOOKED_AT = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialWork:
-    """A trial to run. `vectors` names the stored vectors that a confirmation measures."""
+    """A trial to run. `vectors` names the stored vectors that a confirmation measures; `trained_as` decides who trains."""
 
     claim: Claim
     trial: Trial
     spec: StudySpec
     dataset_files: str
     vectors: str | None
+    trained_as: TrialRole
 
 
 class TrialService:
@@ -147,7 +148,8 @@ class TrialService:
             trial=running,
             spec=study.spec,
             dataset_files=artifact_name(dataset.id, dataset.attempt),
-            vectors=None if source is None else artifact_name(source.id, source.attempt),
+            vectors=_vectors_of(source) if source is not None and trial.role is TrialRole.CONFIRMATION else None,
+            trained_as=trial.role if source is None else source.role,
         )
 
     def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
@@ -232,6 +234,7 @@ class TrialService:
     def cancelled(self, claim: Claim) -> Trial:
         """The worker stopped because it was told to. Raises: LostLease."""
         with self._units() as unit:
+            unit.studies.lock(_claimed_trial(unit, claim).study_id)
             trial = ended(unit.trials.held(claim), TrialState.CANCELLED, now=unit.now())
             unit.trials.save(trial)
             unit.commit()
@@ -314,6 +317,10 @@ def _has_room(unit: UnitOfWork, study: Study) -> bool:
         return False
     n_running = sum(n for (_, state), n in unit.trials.counts(study.id).items() if state is TrialState.RUNNING)
     return n_running < study.spec.parallelism
+
+
+def _vectors_of(source: Trial) -> str:
+    return artifact_name(source.id, source.attempt)
 
 
 def _waiting(held: Trial) -> Trial:

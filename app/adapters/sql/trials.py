@@ -6,11 +6,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from app.adapters.sql import tables
+from app.adapters.sql.events import append_trial
 from app.adapters.sql.rows import LeasedRows
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
 
 _turn = sa.case(
-    {TrialRole.BASELINE.value: 0, TrialRole.SEARCH.value: 1, TrialRole.CONFIRMATION.value: 2},
+    {TrialRole.BASELINE.value: 0, TrialRole.SEARCH.value: 1, TrialRole.CONFIRMATION.value: 2, TrialRole.REPLICATE.value: 3},
     value=sa.cast(tables.trials.c.role, sa.String),
 )
 
@@ -21,6 +22,18 @@ class SqlTrials(LeasedRows[Trial]):
     table = tables.trials
     kind = Trial
     noun = "trial"
+
+    def add(self, value: Trial) -> None:
+        """Insert it, and the event that it is there."""
+        super().add(value)
+        append_trial(self._connection, value)
+
+    def save(self, value: Trial) -> None:
+        """Write every column of a trial whose study this unit of work locked, and the event if its state is new."""
+        state = self._connection.scalar(sa.select(self.table.c.state).where(self.table.c.id == value.id))
+        super().save(value)
+        if state is not value.state:
+            append_trial(self._connection, value)
 
     def of_study(self, study_id: str, *, role: TrialRole | None = None) -> list[Trial]:
         """All trials of a study in the order they were made."""

@@ -54,6 +54,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "parallelism": (1, 256),
     "threads": (1, 256),
     "max_attempts": (1, 20),
+    "replicates": (0, 50),
 }
 """The smallest and largest value that each number of a study may have, inclusive."""
 
@@ -94,6 +95,7 @@ class StudySpec:
     trial_timeout_s: float | None = None
     max_attempts: int = 3
     baselines: bool = True
+    replicates: int = 0
     stopping: Stopping = field(default_factory=Stopping)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 

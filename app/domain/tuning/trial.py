@@ -7,10 +7,11 @@
      a failed attempt
      (`retry` says how often, and how long it waits)
 
-Three roles share these rows, for a row is what a worker claims:
+Four roles share these rows, for a row is what a worker claims:
 `search`        a point of the space, numbered from 0 in the order suggested
 `baseline`      a method that the tuned model is shown beside, measured on validation and test pairs
 `confirmation`  the winner's vectors, measured on the test pairs once the search has ended
+`replicate`     the winner or a trained baseline, trained again under another seed, measured on both sets of pairs
 """
 
 from dataclasses import dataclass, field
@@ -60,6 +61,7 @@ class TrialRole(StrEnum):
     SEARCH = "search"
     BASELINE = "baseline"
     CONFIRMATION = "confirmation"
+    REPLICATE = "replicate"
 
 
 class Method(StrEnum):
@@ -102,13 +104,18 @@ def trained_by(role: TrialRole, trainer: Trainer) -> Trainer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialOutcome:
-    """What a completed trial reports. `times_s` are seconds by phase; `vectors_sha256` names the stored vectors."""
+    """What a completed trial reports. `times_s` are seconds by phase; `vectors_sha256` names the vectors.
+
+    `threads` and `cpu` (its kind) say what computed them; None where that is not known.
+    """
 
     validation: Measurement | None
     test: Measurement | None = None
     epochs: tuple[EpochMeasurement, ...] = ()
     times_s: dict[str, float] = field(default_factory=dict)
     vectors_sha256: str | None = None
+    threads: int | None = None
+    cpu: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +132,9 @@ class Trial:
     state: TrialState
     created_at: datetime
     source_trial_id: str | None = None
-    """The trial whose vectors a confirmation measures."""
+    """The trial whose vectors a confirmation measures, or which a replicate trains again."""
+    seed: int | None = None
+    """The seed it is trained with; None: the study's."""
     attempt: int = 0
     lease: Lease | None = None
     progress: Progress | None = None
