@@ -8,24 +8,39 @@ from sqlalchemy.engine import Engine
 
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
+from app.adapters.exporting import csv_bytes, parquet_bytes
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
+from app.adapters.ranks import read_ranks
 from app.adapters.redis.signals import RedisSignals
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
+from app.domain.errors import DamagedArtifact
+from app.domain.pairing import PairRanks
 from app.domain.ports import Clock, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
+from app.domain.tuning.importance import Importance, Observed
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.study import StudySpec
+from app.domain.tuning.trial import Trial
 from app.services.datasets import DatasetService
+from app.services.events import EventService
+from app.services.exporting import ExportService
+from app.services.importance import ImportanceService
+from app.services.leasing import artifact_name
 from app.services.models import ModelService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
+from app.services.transfers import TransferService
 from app.services.trials import TrialService
+from app.services.verdicts import RanksOf, VerdictService
+
+RANKS = "ranks"
+"""The artifact store's name for what became of each pair under a trial."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,11 @@ class Container:
     datasets: DatasetService
     studies: StudyService
     life: StudyLife
+    verdicts: VerdictService
+    importance: ImportanceService
+    exports: ExportService
+    transfers: TransferService
+    events: EventService
     trials: TrialService
     models: ModelService
     serving: ServingService
@@ -83,6 +103,11 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         ),
         studies=studies,
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
+        verdicts=VerdictService(units, ranks_of=_ranks_of(store)),
+        importance=ImportanceService(units, estimate=_importance),
+        exports=ExportService(units, writers={"csv": csv_bytes, "parquet": parquet_bytes}),
+        transfers=TransferService(units, ids=ids, signals=signals),
+        events=EventService(units),
         trials=TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease),
         models=models,
         serving=ServingService(
@@ -105,6 +130,25 @@ def _suggester_for(spec: StudySpec) -> Suggester:
     from app.adapters.bayes_opt import suggester_for  # noqa: PLC0415
 
     return suggester_for(spec)
+
+
+def _ranks_of(store: FolderArtifactStore) -> RanksOf:
+    def of_test(trial: Trial) -> PairRanks | None:
+        """Those of the test pairs; None where they were not kept or can be read no more: intervals are looked at."""
+        if trial.outcome is None or not trial.outcome.has_ranks:
+            return None
+        try:
+            return read_ranks(store.open(RANKS, artifact_name(trial.id, trial.attempt)), "test")
+        except DamagedArtifact:
+            return None
+
+    return of_test
+
+
+def _importance(found: Observed) -> Importance:
+    from app.adapters.importance import importance  # noqa: PLC0415
+
+    return importance(found)
 
 
 def _load(folder: Path, model_id: str) -> LiveModel:

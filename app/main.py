@@ -19,18 +19,22 @@ from prometheus_client import (
 from app.api import (
     aliases,
     datasets,
+    events,
     health,
     models,
     plays,
     recommendations,
+    results,
     songs,
     studies,
     study_life,
+    transfers,
     trials,
     uploads,
 )
 from app.api.dependencies import Services
 from app.api.documentation import describe
+from app.api.following import Following
 from app.api.observing import Figures, Observed
 from app.api.problems import problems, tell_problems
 from app.bootstrap import Container, build
@@ -54,6 +58,7 @@ def create_app(container: Container) -> FastAPI:
         try:
             yield
         finally:
+            await app.state.services.following.stop()
             await anyio.to_thread.run_sync(container.stop)
 
     app = FastAPI(
@@ -74,6 +79,9 @@ def create_app(container: Container) -> FastAPI:
         datasets,
         studies,
         study_life,
+        results,
+        transfers,
+        events,
         trials,
         models,
         aliases,
@@ -99,6 +107,11 @@ def services_of(container: Container) -> Services:
         datasets=container.datasets,
         studies=container.studies,
         life=container.life,
+        verdicts=container.verdicts,
+        importance=container.importance,
+        exports=container.exports,
+        transfers=container.transfers,
+        following=Following(container.events, wait=container.signals.wait, poll_s=container.settings.poll_interval_s),
         models=container.models,
         serving=container.serving,
         status=container.live.status,

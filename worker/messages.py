@@ -45,7 +45,10 @@ class DatasetRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialRequest:
-    """Measure one trial. `vectors` holds those that a confirmation measures; others are trained."""
+    """Measure one trial. `vectors` holds those that a confirmation measures; others are trained.
+
+    `sample_fraction` is the share of the sessions that training sees; None: all.
+    """
 
     limits: Limits
     staged: Path
@@ -57,6 +60,7 @@ class TrialRequest:
     objective: Objective
     seed: int
     vectors: Path | None = None
+    sample_fraction: float | None = None
     subject: Literal["trial"] = "trial"
 
 

@@ -163,6 +163,7 @@ class HeldTrial(Held):
             trainer=trained_by(self._work.trained_as, spec.trainer),
             objective=spec.objective,
             seed=spec.seed if trial.seed is None else trial.seed,
+            sample_fraction=trial.sample_fraction,
             vectors=None if vectors is None else self._artifacts.open("trials", vectors),
         )
 

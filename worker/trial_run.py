@@ -18,6 +18,7 @@ from app.domain.evaluating import answerable_queries, evaluate, evaluate_lists
 from app.domain.lease import Progress
 from app.domain.listening import Pairs
 from app.domain.measurement import EpochMeasurement, Measurement
+from app.domain.sampling import sampled
 from app.domain.training import TrainingParameters, TrainingProgress
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
 from worker.machine import cpu_kind
@@ -75,7 +76,8 @@ class _TrialRun:
         self._training_began = 0.0
         self._validation: Measurement | None = None
         with self._phase("load"):
-            self._corpus = read_corpus(request.corpus)
+            corpus, fraction = read_corpus(request.corpus), request.sample_fraction
+            self._corpus = corpus if fraction is None else sampled(corpus, fraction)
             self._counts = self._corpus.training_counts()
 
     def outcome(self) -> TrialMeasured:
@@ -98,11 +100,12 @@ class _TrialRun:
                 on_progress=lambda progress: self._tell(training_progress(progress, parameters)),
                 on_epoch=self._measure_epoch,
             )
-        is_shown = request.role in {TrialRole.BASELINE, TrialRole.REPLICATE}
-        test = self._measurement(embeddings, self._corpus.test) if is_shown else None
+        is_tested = request.role in {TrialRole.BASELINE, TrialRole.REPLICATE}
+        is_kept = request.role is TrialRole.SEARCH
+        test = self._measurement(embeddings, self._corpus.test) if is_tested else None
         with self._phase("write"):
-            sha256 = vectors_sha256(embeddings) if is_shown else write_vectors(request.staged, embeddings)
-        return self._measured(test=test, sha256=sha256, has_vectors=not is_shown)
+            sha256 = write_vectors(request.staged, embeddings) if is_kept else vectors_sha256(embeddings)
+        return self._measured(test=test, sha256=sha256, has_vectors=is_kept)
 
     def _measure_epoch(self, epoch: int, embeddings: Embeddings) -> None:
         parameters = self._parameters()

@@ -1,7 +1,7 @@
 """Events: what happened to a study, in the order in which it happened.
 
-An event is stored in the unit of work that made the change, so there is one for each change that lasted and none for one
-that did not. Ids rise, and within a study they rise in the order of the commits, for a study's rows are only ever
+An event is stored in the unit of work that made the change: there is one for each change that lasted, none for one that
+did not. Ids rise, and within a study they rise in the order of the commits, for a study's rows are only ever
 changed under its lock: whoever has seen id n has seen everything of that study up to n.
 """
 

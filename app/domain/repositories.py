@@ -103,6 +103,10 @@ class TrialRepository(LeasedRepository[Trial], Protocol):
         """Up to `limit` trials after `cursor` (an id), oldest first."""
         ...
 
+    def in_state(self, study_id: str, state: TrialState) -> list[Trial]:
+        """The study's trials in one state, in the order they were made."""
+        ...
+
     def next_waiting(self, study_id: str, *, by: datetime | None = None) -> Trial | None:
         """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation.
 

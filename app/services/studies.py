@@ -18,7 +18,6 @@ from app.domain.tuning.trial import (
     ENDED_STATES,
     TRIAL_MOVES,
     Baseline,
-    Method,
     Trial,
     TrialRole,
     TrialState,
@@ -197,7 +196,8 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
     """
     if study.state is not StudyState.RUNNING:
         return study
-    study = stopped_if_due(unit, study, now=now)
+    if not _is_confirming(unit, study):
+        study = stopped_if_due(unit, study, now=now)
     hopeless = _hopeless(unit, study)
     if hopeless is not None:
         cancel_waiting(unit, study.id, now=now)
@@ -215,6 +215,15 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
     if further:
         return study
     return replace(moved(study, StudyState.COMPLETED, now=now), finished_at=now)
+
+
+def _is_confirming(unit: UnitOfWork, study: Study) -> bool:
+    """Whether the search is over and its winner is being looked at: no rule can end it any more."""
+    counts = unit.trials.counts(study.id)
+    search = {state: n for (role, state), n in counts.items() if role is TrialRole.SEARCH}
+    if sum(search.values()) < study.spec.budget or not search.keys() <= ENDED_STATES:
+        return False
+    return confirmation_in(unit.trials.of_study(study.id, role=TrialRole.CONFIRMATION), study.best_trial_id) is not None
 
 
 def stopped_if_due(

@@ -32,7 +32,7 @@ N_STUDIES_LOOKED_AT = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialWork:
-    """A trial to run. `vectors` names the stored vectors that a confirmation measures; `trained_as` decides who trains."""
+    """A trial to run. `vectors` are the stored ones that a confirmation measures; `trained_as` tells who trains."""
 
     claim: Claim
     trial: Trial

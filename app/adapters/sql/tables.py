@@ -18,7 +18,7 @@ from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.revisions import Revision
 from app.domain.tuning.stopping import Stopped
 from app.domain.tuning.study import StudySpec, StudyState
-from app.domain.tuning.transfer import Sample, TransferSpec
+from app.domain.tuning.transfer import TransferSpec
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole, TrialState
 
 
@@ -186,6 +186,7 @@ trials = sa.Table(
     sa.Column("finished_at", Instant),
     sa.Column("source_trial_id", sa.String(64)),
     sa.Column("seed", sa.Integer),
+    sa.Column("sample_fraction", sa.Double),
     sa.Column("outcome", Document(TrialOutcome)),
     sa.Column("failure", Document(Failure)),
     sa.Column("has_vectors", sa.Boolean, nullable=False),
@@ -214,7 +215,7 @@ transfers = sa.Table(
     _identity(),
     sa.Column("study_id", sa.ForeignKey("studies.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("spec", Document(TransferSpec), nullable=False),
-    sa.Column("samples", Document(tuple[Sample, ...]), nullable=False),
+    sa.Column("points", Document(tuple[str, ...]), nullable=False),
     sa.Column("created_at", Instant, nullable=False),
 )
 

@@ -11,7 +11,13 @@ from app.adapters.sql.rows import LeasedRows
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
 
 _turn = sa.case(
-    {TrialRole.BASELINE.value: 0, TrialRole.SEARCH.value: 1, TrialRole.CONFIRMATION.value: 2, TrialRole.REPLICATE.value: 3},
+    {
+        TrialRole.BASELINE.value: 0,
+        TrialRole.SEARCH.value: 1,
+        TrialRole.CONFIRMATION.value: 2,
+        TrialRole.REPLICATE.value: 3,
+        TrialRole.TRANSFER.value: 4,
+    },
     value=sa.cast(tables.trials.c.role, sa.String),
 )
 
@@ -47,6 +53,10 @@ class SqlTrials(LeasedRows[Trial]):
     def _of_study(self, study_id: str, role: TrialRole | None) -> sa.Select[tuple[object, ...]]:
         query = sa.select(self.table).where(self.table.c.study_id == study_id).order_by(self.table.c.id)
         return query if role is None else query.where(self.table.c.role == role)
+
+    def in_state(self, study_id: str, state: TrialState) -> list[Trial]:
+        """The study's trials in one state, in the order they were made."""
+        return self.many(self._of_study(study_id, None).where(self.table.c.state == state))
 
     def next_waiting(self, study_id: str, *, by: datetime | None = None) -> Trial | None:
         """The study's first waiting trial, locked: baselines, then the search by number, then the confirmation.

@@ -11,12 +11,14 @@ from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.policies import RetryBody, StoppingBody
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
 from app.api.schemas.trials import STUDY_ID, TRIAL_ID, FailureCountsView, TrialSummaryView
+from app.api.schemas.verdicts import VerdictView
 from app.domain.errors import InvalidRequest
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.search_space import preset
 from app.domain.tuning.stopping import StoppingRule
 from app.domain.tuning.study import LIMITS, Objective, Study, StudySpec, StudyState
 from app.domain.tuning.trial import TrialState
+from app.domain.tuning.verdict import Verdict
 from app.services.studies import StudyView as StudyFacts
 
 
@@ -93,6 +95,12 @@ class StudyBody(Body):
         default=3, **within("max_attempts"), description="How often a trial is begun before it has failed."
     )
     baselines: bool = Field(default=True, description="Measure gensim's defaults and the plain baselines too.")
+    replicates: int = Field(
+        default=0,
+        **within("replicates"),
+        description="Further seeds that the winner and gensim's defaults are trained with once the search has ended, "
+        "so that the verdict knows the noise of training too; 5 are recommended.",
+    )
     stopping: StoppingBody = StoppingBody()
     retry: RetryBody = RetryBody()
 
@@ -124,6 +132,7 @@ class StudyBody(Body):
             trial_timeout_s=self.trial_timeout_s,
             max_attempts=self.max_attempts,
             baselines=self.baselines,
+            replicates=self.replicates,
             stopping=self.stopping.value(),
             retry=self.retry.value(),
         )
@@ -146,6 +155,7 @@ class StudySpecView(View):
     trial_timeout_s: float | None
     max_attempts: int
     baselines: bool
+    replicates: int
     stopping: StoppingBody
     retry: RetryBody
 
@@ -167,6 +177,7 @@ class StudySpecView(View):
             trial_timeout_s=spec.trial_timeout_s,
             max_attempts=spec.max_attempts,
             baselines=spec.baselines,
+            replicates=spec.replicates,
             stopping=StoppingBody.of(spec.stopping),
             retry=RetryBody.of(spec.retry),
         )
@@ -218,6 +229,7 @@ EXAMPLE_STUDY: JsonDict = {
         "trial_timeout_s": None,
         "max_attempts": 3,
         "baselines": True,
+        "replicates": 0,
         "stopping": {
             "max_trials": None,
             "max_run_s": 3600.0,
@@ -300,6 +312,7 @@ class StudyView(StudySummaryView):
                     "best": None,
                     "baselines": [],
                     "confirmation": None,
+                    "verdict": None,
                     "running": [],
                     "eta_s": None,
                     "run_s": 61.5,
@@ -321,6 +334,7 @@ class StudyView(StudySummaryView):
     best: TrialSummaryView | None = Field(description="The best trial of the search so far.")
     baselines: list[TrialSummaryView]
     confirmation: TrialSummaryView | None = Field(description="The winner, measured on the test pairs.")
+    verdict: VerdictView | None = Field(description="Once the study has ended; `…/verdict` has the whole table.")
     running: list[TrialSummaryView]
     eta_s: float | None = Field(description="Seconds to go; null until a trial of the search has ended.")
     run_s: float = Field(description="Seconds it has run, those it was queued or paused not counted.")
@@ -328,7 +342,7 @@ class StudyView(StudySummaryView):
     revisions: list[RevisionView] = Field(description="Its search spaces, the present one last.")
 
     @classmethod
-    def of_facts(cls, facts: StudyFacts) -> "StudyView":
+    def of_facts(cls, facts: StudyFacts, verdict: Verdict | None) -> "StudyView":
         """The view of a study and its trials."""
         return cls.model_validate(
             {
@@ -338,6 +352,7 @@ class StudyView(StudySummaryView):
                 "best": None if facts.best is None else TrialSummaryView.of(facts.best),
                 "baselines": [TrialSummaryView.of(trial) for trial in facts.baselines],
                 "confirmation": None if facts.confirmation is None else TrialSummaryView.of(facts.confirmation),
+                "verdict": VerdictView.of(verdict),
                 "running": [TrialSummaryView.of(trial) for trial in facts.running],
                 "eta_s": facts.eta_s,
                 "run_s": facts.run_s,

@@ -6,7 +6,7 @@ to the same vectors in an order that nobody decides.
 
 from dataclasses import dataclass
 
-from app.domain.tuning.trial import Method, Trial
+from app.domain.tuning.trial import Method, Trial, TrialRole
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,8 @@ def reproducibility(trial: Trial) -> Reproducibility | None:
     outcome = trial.outcome
     if outcome is None:
         return None
+    if trial.role is TrialRole.CONFIRMATION:
+        return Reproducibility(True, "It measures stored vectors, and trains none.")
     if trial.method is not Method.WORD2VEC:
         return Reproducibility(True, "Counting draws nothing at random.")
     if outcome.threads is None or outcome.cpu is None:

@@ -1,12 +1,13 @@
 """Transfer: whether what is best on a sample of the sessions is best on all of them.
 
 The same points are trained on nested samples of the dataset's sessions and measured on the same pairs, all of the
-dataset's validation pairs: only how much training sees differs. (A dataset that was sampled when it was prepared has
-fewer pairs, too, which adds their noise.) Notation: x_i and y_i are point i's objectives on two samples, i = 1..n.
+dataset's validation pairs: only how much training sees differs. On all sessions a point is what its trial measured.
+(A dataset that was sampled when it was prepared has fewer pairs, too, which adds their noise.) Notation: x_i and y_i
+are point i's objectives on two samples, i = 1..n.
 
     spearman   correlation of the ranks of x and y      kendall   tau-b; both in [-1, 1], ties by mean rank
     interval   95 %, percentiles over 2,000 resamples of the points with replacement: what other points of the same
-               kind would have given. Resamples in which one side does not vary say nothing and are drawn no weight.
+               kind would have given. Resamples in which one side does not vary say nothing and are left out.
                None below 4 points. Points were chosen for being the best, which narrows their range: correlation among
                them is lower than over the whole space
 """
@@ -53,22 +54,14 @@ class TransferSpec:
             raise InvalidRequest(f"n_top must be between 2 and {MOST_POINTS}, not {self.n_top}.", pointer="/n_top")
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One share of the sessions, and the study whose trials measure the points on it."""
-
-    fraction: float
-    study_id: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """One transfer as stored."""
+    """One transfer as stored: `points` are the trials whose parameters are measured, the best first."""
 
     id: str
     study_id: str
     spec: TransferSpec
-    samples: tuple[Sample, ...]
+    points: tuple[str, ...]
     created_at: datetime
 
 

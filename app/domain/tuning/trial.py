@@ -7,11 +7,12 @@
      a failed attempt
      (`retry` says how often, and how long it waits)
 
-Four roles share these rows, for a row is what a worker claims:
+Five roles share these rows, for a row is what a worker claims:
 `search`        a point of the space, numbered from 0 in the order suggested
 `baseline`      a method that the tuned model is shown beside, measured on validation and test pairs
 `confirmation`  the winner's vectors, measured on the test pairs once the search has ended
 `replicate`     the winner or a trained baseline, trained again under another seed, measured on both sets of pairs
+`transfer`      a point trained again on a sample of the sessions, measured on the validation pairs
 """
 
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ class TrialRole(StrEnum):
     BASELINE = "baseline"
     CONFIRMATION = "confirmation"
     REPLICATE = "replicate"
+    TRANSFER = "transfer"
 
 
 class Method(StrEnum):
@@ -116,6 +118,8 @@ class TrialOutcome:
     vectors_sha256: str | None = None
     threads: int | None = None
     cpu: str | None = None
+    has_ranks: bool = False
+    """What became of each pair is kept (see `pairing`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,9 +136,11 @@ class Trial:
     state: TrialState
     created_at: datetime
     source_trial_id: str | None = None
-    """The trial whose vectors a confirmation measures, or which a replicate trains again."""
+    """The trial whose vectors a confirmation measures, or which a replicate or a transfer trains again."""
     seed: int | None = None
     """The seed it is trained with; None: the study's."""
+    sample_fraction: float | None = None
+    """The share of the sessions that training sees; None: all."""
     attempt: int = 0
     lease: Lease | None = None
     progress: Progress | None = None
