@@ -34,8 +34,8 @@ SAME_AGAIN = CloneBody()
 def extend_study(study_id: StudyPath, body: ExtensionBody, services: FromServices, key: FromKey) -> Response:
     """Have a study that is completed, or failed for want of a usable trial, run so many further trials.
 
-    Stopping rules that hold as it stands are set aside, for they would stop it again at once. Another winner is
-    measured on the test pairs at the end, the same one not again. Refused while a model is built from the study.
+    The stopping rule that ended it, and those that would at once, are set aside. Another winner is measured on the test
+    pairs at the end, the same one not again. Refused while a model is built from the study.
     """
     study = services.life.extend(
         study_id,

@@ -57,8 +57,9 @@ class StudyLife:
     ) -> Study | Replay:
         """Have a study that has ended run again, for so many further trials.
 
-        Rules that would stop it again at once are set aside: whoever extends a study wants more of it. The winner is
-        measured on the test pairs if it is another than before. Raises: NotFound, InvalidRequest, Conflict.
+        The rule that stopped it and those that would stop it again at once are set aside: whoever extends a study wants
+        more of it. The winner is measured on the test pairs if it is another than before. Raises: NotFound,
+        InvalidRequest, Conflict.
         """
         with self._units() as unit:
             study = once(unit, idempotency, lambda: self._extended(unit, study_id, n_iterations=n_iterations))
@@ -86,6 +87,8 @@ class StudyLife:
         spec = replace(study.spec, n_initial=n_initial, n_iterations=budget - n_initial)
         if study.state is StudyState.FAILED:
             spec = replace(spec, retry=replace(spec.retry, abort_after=None))
+        if study.stopped is not None:
+            spec = replace(spec, stopping=spec.stopping.without(study.stopped.rule))
         study = replace(
             moved(study, StudyState.RUNNING, now=now),
             spec=spec,

@@ -229,3 +229,7 @@ def test_a_study_stops_when_the_expected_improvement_falls_below_the_noise_floor
     assert_stopped(view, StoppingRule.MIN_EXPECTED_IMPROVEMENT, n_search=4)
     assert view.study.stopped is not None
     assert "standard error" in view.study.stopped.reason
+    again = house.life.extend(study.id, n_iterations=1)  # the rule would hold again at the next claim
+    assert isinstance(again, Study)
+    assert not again.spec.stopping.has_rules
+    assert claim(house).trial.number == 4

@@ -107,10 +107,9 @@ class SearchSoFar:
 def due(stopping: Stopping, so_far: SearchSoFar) -> tuple[StoppingRule, str] | None:
     """The first rule that says stop, with its reason; None when none does."""
     for rule, reason_of in _REASONS.items():
-        if getattr(stopping, rule.value) is not None:
-            reason = reason_of(stopping, so_far)
-            if reason is not None:
-                return rule, reason
+        reason = reason_of(stopping, so_far)
+        if reason is not None:
+            return rule, reason
     return None
 
 
