@@ -9,6 +9,7 @@ from sqlalchemy.engine import Engine
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.exporting import csv_bytes, parquet_bytes
+from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
 from app.adapters.ranks import read_ranks
@@ -19,7 +20,7 @@ from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
 from app.domain.errors import DamagedArtifact
 from app.domain.pairing import PairRanks
-from app.domain.ports import Clock, Signals, Suggester
+from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
 from app.domain.tuning.importance import Importance, Observed
@@ -84,7 +85,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
     studies = StudyService(units, ids=ids, signals=signals)
-    models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease)
+    models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease, watch=_watch(settings))
     live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
     return Container(
         settings=settings,
@@ -100,6 +101,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             recognise=recognise,
             sources=settings.sources,
             lease=lease,
+            watch=_watch(settings),
         ),
         studies=studies,
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
@@ -108,7 +110,15 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         exports=ExportService(units, writers={"csv": csv_bytes, "parquet": parquet_bytes}),
         transfers=TransferService(units, ids=ids, signals=signals),
         events=EventService(units),
-        trials=TrialService(units, store=store, ids=ids, signals=signals, suggester_for=_suggester_for, lease=lease),
+        trials=TrialService(
+            units,
+            store=store,
+            ids=ids,
+            signals=signals,
+            suggester_for=_suggester_for,
+            lease=lease,
+            watch=_watch(settings),
+        ),
         models=models,
         serving=ServingService(
             units,
@@ -121,6 +131,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             ),
         ),
     )
+
+
+def _watch(settings: Settings) -> LeaseWatch:
+    return SteadyLeaseWatch(lease_s=settings.lease_s)
 
 
 def _suggester_for(spec: StudySpec) -> Suggester:

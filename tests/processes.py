@@ -8,8 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +44,23 @@ def until(is_so: Callable[[], bool], what: str, *, within_s: float = 60.0, every
 
 def start_worker(settings: Settings) -> subprocess.Popen[bytes]:
     """`python -m worker` in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "worker"], env=environment(settings), start_new_session=True, stdin=subprocess.DEVNULL
-    )
+    return start_program(settings, "worker")
+
+
+def start_program(
+    settings: Settings, *arguments: str, log: Path | None = None, variables: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
+    """`python -m` with these arguments, in a process group of its own; what it writes is added to the log."""
+    with ExitStack() as stack:
+        output = None if log is None else stack.enter_context(log.open("ab"))
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            env=environment(settings, **(variables or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
 def stop(*started: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 
-from tests.benchmarks import article, article_script, linear, memory
+from tests.benchmarks import article, article_script, linear, memory, pruning
 
 
 @pytest.mark.slow
@@ -62,3 +62,11 @@ def test_training_cost_is_measured_and_drawn(tmp_path: Path) -> None:
 def test_the_exponent_of_a_power_law_is_found() -> None:
     costs = [linear.Cost(n, 1e-6 * n**1.2) for n in (1_000, 3_000, 20_000)]
     assert linear.exponent(costs) == pytest.approx(1.2)
+
+
+def test_what_pruning_costs_and_spares_is_told_beside_the_same_seeds_without() -> None:
+    whole = [pruning.Run(best=0.30, test=0.2, n_epochs=72, train_s=10.0, n_pruned=0) for _ in range(2)]
+    halved = [pruning.Run(best=best, test=0.2, n_epochs=36, train_s=6.0, n_pruned=18) for best in (0.29, 0.31)]
+    told = pruning.table({"none": whole, "halving": halved})
+    assert "worse in 1 of 2" in told
+    assert "spares 50% of the epochs, 40% of the training seconds" in told

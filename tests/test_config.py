@@ -69,6 +69,13 @@ def test_sources_are_named_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert settings.sources == {"plays": Path("/srv/p.parquet"), "songs": tmp_path / "s.csv"}
 
 
+def test_the_times_of_a_lease_are_set_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"LEASE_S": "4", "HEARTBEAT_INTERVAL_S": "1.9", "REAP_INTERVAL_S": "1", "POLL_INTERVAL_S": "0.5"}
+    settings = settings_of(monkeypatch, given)
+    assert (settings.lease_s, settings.heartbeat_interval_s) == (4, 1.9)
+    assert (settings.reap_interval_s, settings.poll_interval_s) == (1, 0.5)
+
+
 def test_levels_are_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_of(monkeypatch, {"LOG_LEVEL": "WARNING"}).log_level == "warning"
 
@@ -100,6 +107,9 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
         ("HOST", " ", "at least 1 character"),
         ("LEASE_S", "0", "greater than or equal to 1"),
         ("LEASE_S", "nan", "3600"),
+        ("HEARTBEAT_INTERVAL_S", "15", "must be less than half of SEGUE_LEASE_S, which is 30"),
+        ("HEARTBEAT_INTERVAL_S", "0", "greater than or equal to 0.05"),
+        ("REAP_INTERVAL_S", "61", "less than or equal to 60"),
         ("GRACE_S", "inf", "3600"),
         ("WORKER_SLOTS", "-1", "greater than or equal to 0"),
         ("CHILD_MEMORY_BYTES", "1MiB", "greater than or equal to"),
@@ -184,6 +194,8 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
         "database_url",
         "redis_url",
         "sources",
+        "heartbeat_interval_s",
+        "reap_interval_s",
         "worker_slots",
         "child_memory_bytes",
         "duckdb_threads",

@@ -3,8 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 from app.domain.datasets import Counts, DatasetSpec, LengthQuantiles, SourceReference, Statistics
-from app.domain.measurement import Estimate, Measurement, Scores
+from app.domain.measurement import EpochMeasurement, Estimate, Measurement, Scores
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.constraints import Constraint
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.search_space import preset
 from app.domain.tuning.stopping import Stopping
@@ -27,6 +29,10 @@ class FakeClock:
         """The instant it stands at."""
         return self.at
 
+    def elapsed_s(self) -> float:
+        """Seconds since noon."""
+        return (self.at - NOON).total_seconds()
+
     def advance(self, seconds: float) -> None:
         """Move on."""
         self.at += timedelta(seconds=seconds)
@@ -48,6 +54,8 @@ def study_spec(
     trainer: Trainer = DEFAULT_TRAINER,
     stopping: Stopping = NO_RULES,
     retry: RetryPolicy = AT_ONCE,
+    pruning: Pruning | None = None,
+    constraints: tuple[Constraint, ...] = (),
 ) -> StudySpec:
     """A small random study in the article's space, whose trials don't wait to be tried again."""
     return StudySpec(
@@ -63,6 +71,8 @@ def study_spec(
         trainer=trainer,
         stopping=stopping,
         retry=retry,
+        pruning=pruning,
+        constraints=constraints,
     )
 
 
@@ -88,6 +98,11 @@ def measurement(objective: float) -> Measurement:
 def outcome(objective: float) -> TrialOutcome:
     """What a trial with this objective reports."""
     return TrialOutcome(validation=measurement(objective), times_s={"train": 1.0}, vectors_sha256="0" * 64)
+
+
+def epoch_measured(epoch: int, objective: float, *, train_s: float = 1.0) -> EpochMeasurement:
+    """An epoch with this objective."""
+    return EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement(objective).overall)
 
 
 def statistics() -> Statistics:

@@ -55,23 +55,28 @@ def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queu
         ModelQueue(container.models, container.datasets, allowed, artifacts),
         TrialQueue(container.trials, allowed, artifacts),
     ]
-    reaper = Reaper([*queues, Sweeper(container.life.sweep)], lease_s=settings.lease_s)
+    reaper = Reaper(
+        [*queues, Sweeper(container.life.sweep)],
+        lease_s=settings.lease_s,
+        stopping=stopping,
+        interval_s=settings.reap_interval_s,
+    )
     environment = child_environment(os.environ)
     slots = [
         Slot(
             worker_id,
             queues=queues,
-            reaper=reaper,
             store=container.store,
             signals=container.signals,
             stopping=stopping,
             new_runner=lambda: Runner(environment),
             lease_s=settings.lease_s,
             poll_interval_s=settings.poll_interval_s,
+            heartbeat_interval_s=settings.heartbeat_interval_s,
         )
         for _ in range(shape.processes)
     ]
-    return Worker(slots, signals=container.signals, stopping=stopping, asked=asked)
+    return Worker(slots, reaper=reaper, signals=container.signals, stopping=stopping, asked=asked)
 
 
 def main() -> int:
@@ -92,7 +97,7 @@ def main() -> int:
     if n_swept:
         _log.info("Removed %d folder(s) that dead workers left.", n_swept)
     _log.info("Worker %s is ready.", worker_id)
-    threading.Thread(target=_load_suggesters, name="suggesters", daemon=True).start()
+    threading.Thread(target=_load_suggesters, name="suggesters").start()
     try:
         assemble(container, shape=shape, worker_id=worker_id, asked=asked).run()
     finally:

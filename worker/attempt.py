@@ -6,6 +6,7 @@ The child does the work; this side keeps the lease, watches the clock and tells 
     it told a failure, crashed, or
     took too long                  fail
     the study was cancelled        cancelled
+    it was pruned                  complete, as the child ends by itself; pruned, where it did not hear of it
     the worker stops, or could not
     renew its lease in time        release           the attempt does not count, if nobody took it over
     the lease was lost             nothing
@@ -26,8 +27,10 @@ from worker.failures import failed, failure_of, failure_of_exit, timed_out
 from worker.lease import FIRST_RETRY_S, LONGEST_RETRY_S, Pulse
 from worker.messages import (
     Advanced,
+    Answer,
     DatasetPrepared,
     Ended,
+    EpochMeasured,
     Failed,
     ModelBuilt,
     Request,
@@ -45,6 +48,9 @@ TICK_S = 0.2
 LONGEST_WARMING_S = 120.0
 """What a runner that was just started may take for its imports; a child's own time begins when it has started."""
 
+LONGEST_ENDING_S = 5.0
+"""What a child that was told of its pruning may take to end by itself."""
+
 TOUCH_EVERY_S = 600.0
 """How often a staged folder is marked as in use, so that it is not swept."""
 
@@ -55,6 +61,7 @@ class Interrupted(Enum):
     """Why the work was given up without a failure of its own."""
 
     CANCELLED = auto()
+    PRUNED = auto()
     LOST = auto()
     HANDED_BACK = auto()
 
@@ -72,6 +79,8 @@ class Attempt:
         self._runner = runner
         self._stopping = stopping
         self._is_disk_full = False
+        self._answer = HeartbeatAnswer.CONTINUE
+        self._ends_by_itself_until_s = 0.0
         self._name = f"{held.claim.subject} {held.claim.id} (attempt {held.claim.attempt})"
 
     def carry_out(self) -> bool:
@@ -107,6 +116,8 @@ class Attempt:
                     deadline_s = time.monotonic() + self._held.timeout_s
                 case Advanced():
                     self._pulse.note(message.progress)
+                case EpochMeasured():
+                    self._show(message)
                 case DatasetPrepared() | TrialMeasured() | ModelBuilt() | Failed():
                     return message
                 case Ended() | RunnerGone():
@@ -122,11 +133,28 @@ class Attempt:
                 for folder in folders:
                     os.utime(folder)
 
+    def _show(self, message: EpochMeasured) -> None:
+        """Report an epoch and answer the child that waits: it goes on while the service cannot be asked."""
+        try:
+            answer = self._held.measured(message.measurement, decides=message.decides)
+        except (Unavailable, StorageFull) as error:
+            _log.warning("An epoch of %s is told later, and it goes on: %s", self._name, error)
+            answer = HeartbeatAnswer.CONTINUE
+        if answer in {HeartbeatAnswer.CANCEL, HeartbeatAnswer.LOST}:
+            self._answer = answer
+        elif message.decides:
+            if answer is HeartbeatAnswer.PRUNE:
+                self._ends_by_itself_until_s = time.monotonic() + LONGEST_ENDING_S
+            self._runner.answer(Answer(epoch=message.measurement.epoch, answer=answer))
+
     def _interruption(self, deadline_s: float) -> Failed | Interrupted | None:
-        if self._pulse.answer is HeartbeatAnswer.CANCEL:
-            return Interrupted.CANCELLED
-        if self._pulse.answer is HeartbeatAnswer.LOST:
+        answers = {self._answer, self._pulse.answer}
+        if HeartbeatAnswer.LOST in answers:
             return Interrupted.LOST
+        if HeartbeatAnswer.CANCEL in answers:
+            return Interrupted.CANCELLED
+        if HeartbeatAnswer.PRUNE in answers and time.monotonic() >= self._ends_by_itself_until_s:
+            return Interrupted.PRUNED
         if time.monotonic() >= deadline_s:
             return timed_out(self._held.timeout_s)
         if self._pulse.has_lapsed:
@@ -140,6 +168,8 @@ class Attempt:
                 return
             case Interrupted.CANCELLED:
                 self._deliver(self._held.cancelled)
+            case Interrupted.PRUNED:
+                self._deliver(self._held.pruned)
             case Interrupted.HANDED_BACK:
                 self._deliver(self._held.release)
             case Failed():

@@ -6,9 +6,12 @@ its result and exits. A child that exhausts memory or crashes takes nothing with
 there is nothing to renew after so many; a runner that dies is replaced by its slot. A worker that dies closes the
 runner's input, and the runner ends its child and itself.
 
-    worker ── request ──► runner ── fork ──► child
-       ▲                    │ ready, ended     │ started, advanced, result or failed
+    worker ── request ──► runner ── fork ──► child ◄── answers, on the runner's standard input
+       ▲                    │ ready, ended     │ started, advanced, epochs measured, result or failed
        └────────────────────┴──────────────────┘ one pipe
+
+While its child is at work the runner does not read, so what comes in is the child's. An answer that the child did not
+wait for is left to the runner, which passes over it.
 
 Forking is safe here because the runner has one thread: what is imported and compiled starts none (`worker.environment`
 sees to it, a test counts), and no array is touched.
@@ -28,19 +31,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, Protocol, cast
 
-from app.domain.lease import Progress
+from app.domain.lease import HeartbeatAnswer, Progress
+from app.domain.measurement import EpochMeasurement
 from worker.failures import failure_of
 from worker.memory import private_bytes
 from worker.messages import (
     Advanced,
     Ended,
+    EpochMeasured,
     Message,
     Ready,
     Request,
     Result,
+    Show,
     Started,
     Tell,
     message_line,
+    read_answer,
     read_request,
 )
 
@@ -56,7 +63,7 @@ class Work(Protocol):
         """Have ready what this request needs beside, for its child and all later ones."""
         ...
 
-    def perform(self, request: Request, tell: Tell) -> Result:
+    def perform(self, request: Request, tell: Tell, show: Show) -> Result:
         """Do what the request asks for."""
         ...
 
@@ -65,14 +72,22 @@ WORK = "worker.work"
 """The module that does the work, unless the command line names another."""
 
 TELL_EVERY_S = 0.25
+
+LONGEST_WAIT_S = 60.0
+"""How long a child waits to be told whether to go on; then it does."""
+
 _PR_SET_PDEATHSIG = 1
 
 
 class Outlet:
-    """The pipe to the worker. Progress is told at most every TELL_EVERY_S seconds, a new phase at once."""
+    """The pipes to the worker and, for answers, from it.
 
-    def __init__(self, descriptor: int) -> None:
+    Progress is told at most every TELL_EVERY_S seconds, a new phase at once.
+    """
+
+    def __init__(self, descriptor: int, *, answers: int) -> None:
         self._descriptor = descriptor
+        self._answers = answers
         self._lock = threading.Lock()
         self._phase = ""
         self._next_tell = 0.0
@@ -91,6 +106,25 @@ class Outlet:
             self._next_tell = now + TELL_EVERY_S
             self.send(Advanced(progress=progress))
 
+    def show(self, measurement: EpochMeasurement, *, decides: bool) -> HeartbeatAnswer:
+        """Show an epoch; wait for the answer where it decides."""
+        self.send(EpochMeasured(measurement=measurement, decides=decides))
+        return self._answer(measurement.epoch) if decides else HeartbeatAnswer.CONTINUE
+
+    def _answer(self, epoch: int) -> HeartbeatAnswer:
+        """What the worker says of this epoch. Lines are short and written whole, so none is read in part."""
+        deadline_s = time.monotonic() + LONGEST_WAIT_S
+        while (remaining_s := deadline_s - time.monotonic()) > 0:
+            readable, _, _ = select.select([self._answers], [], [], remaining_s)
+            lines = os.read(self._answers, select.PIPE_BUF) if readable else b""
+            if not lines:
+                break  # the time is over, or the worker is gone
+            for line in lines.splitlines():
+                answer = read_answer(line)
+                if answer is not None and answer.epoch == epoch:
+                    return answer.answer
+        return HeartbeatAnswer.CONTINUE
+
     def _write(self, line: bytes) -> None:
         view = memoryview(line)
         while view:
@@ -108,6 +142,8 @@ def main() -> None:
     signal.set_wakeup_fd(ended_out, warn_on_full_buffer=False)
     outlet.send(Ready())
     while line := sys.stdin.buffer.readline():
+        if read_answer(line) is not None:
+            continue
         with suppress(Exception):  # the child will meet the same and tell it
             work.warm_for(read_request(line))
         pid = os.fork()
@@ -125,7 +161,7 @@ def _outlet() -> Outlet:
     """Standard output as the pipe to the worker; what libraries print goes to standard error."""
     descriptor = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    return Outlet(descriptor)
+    return Outlet(descriptor, answers=sys.stdin.fileno())
 
 
 def _attend(pid: int, ended_in: int) -> int:
@@ -171,7 +207,7 @@ def _run(line: bytes, work: Work, outlet: Outlet) -> None:
         request = read_request(line)
         if request.limits.memory_bytes is not None:
             _limit_memory(request.limits.memory_bytes)
-        outlet.send(work.perform(request, outlet.tell))
+        outlet.send(work.perform(request, outlet.tell, outlet.show))
     except Exception as error:  # told to the worker, which stores it as the failure's reason
         traceback.print_exc()
         outlet.send(failure_of(error))

@@ -26,12 +26,26 @@ _log = logging.getLogger(__name__)
 Beat = Callable[[Progress | None], HeartbeatAnswer]
 
 
+def heartbeat_interval_s(lease_s: float) -> float:
+    """Seconds between heartbeats that tell nothing new, where they are not set."""
+    return min(lease_s / 3, LONGEST_SILENCE_S)
+
+
 class Pulse:
     """Heartbeats of one piece of work, from `start` to `stop`."""
 
-    def __init__(self, beat: Beat, *, lease_s: float, claimed_at_s: float, tell_every_s: float = TELL_EVERY_S) -> None:
+    def __init__(
+        self,
+        beat: Beat,
+        *,
+        lease_s: float,
+        claimed_at_s: float,
+        interval_s: float | None = None,
+        tell_every_s: float = TELL_EVERY_S,
+    ) -> None:
         self._beat = beat
         self._lease_s = lease_s
+        self._longest_s = interval_s or heartbeat_interval_s(lease_s)
         self._tell_every_s = tell_every_s
         self._ends_at_s = claimed_at_s + lease_s
         self._claimed_at_s = claimed_at_s
@@ -115,8 +129,7 @@ class Pulse:
             return False
 
     def _interval_s(self) -> float:
-        longest_s = min(self._lease_s / 3, LONGEST_SILENCE_S)
-        return longest_s if self._is_told else min(self._tell_every_s, longest_s)
+        return self._longest_s if self._is_told else min(self._tell_every_s, self._longest_s)
 
 
 def _longer(pause_s: float) -> float:

@@ -28,6 +28,9 @@ LONGEST_BETWEEN_REAPS_S = 5.0
 FULL_DISK_PAUSE_S = 5.0
 """How long a slot waits for space after a piece of work ended for lack of it."""
 
+LAST_LOOK_S = 2.0
+"""How long a worker that stops waits for the look for dead ones: one that hangs in the database is left to itself."""
+
 TURN_S = 0.2
 """How soon the end of the last slot is noticed."""
 
@@ -48,22 +51,33 @@ class Reapable(Protocol):
 
 
 class Reaper:
-    """Takes back, now and then, what dead workers held; shared by the slots of a worker."""
+    """Takes back, now and then, what dead workers held. `run` is a thread's whole life, busy slots or not.
 
-    def __init__(self, queues: Sequence[Reapable], *, lease_s: float) -> None:
+    The first look only shows who holds what: see `app.adapters.lease_watch`.
+    """
+
+    def __init__(
+        self, queues: Sequence[Reapable], *, lease_s: float, stopping: Stopping, interval_s: float | None = None
+    ) -> None:
         self._queues = queues
-        self._interval_s = min(lease_s / 2, LONGEST_BETWEEN_REAPS_S)
-        self._lock = threading.Lock()
-        self._next_s = 0.0
+        self._stopping = stopping
+        self._interval_s = interval_s or min(lease_s / 2, LONGEST_BETWEEN_REAPS_S)
 
-    def reap(self) -> None:
-        """Reap if it is time."""
-        with self._lock:
-            if time.monotonic() < self._next_s:
-                return
-            self._next_s = time.monotonic() + self._interval_s
-        for source in self._queues:
+    def run(self) -> None:
+        """Look until the worker is asked to stop."""
+        while not self._stopping.is_asked:
+            for source in self._queues:
+                self._reap(source)
+            self._stopping.wait(self._interval_s)
+
+    def _reap(self, source: Reapable) -> None:
+        try:
             n_reaped = source.reap()
+        except SegueError as error:
+            _log.warning("Looking for dead workers failed; trying again in %.1f s: %s", self._interval_s, error)
+        except Exception:
+            _log.exception("Looking for dead workers failed; trying again in %.1f s.", self._interval_s)
+        else:
             if n_reaped:
                 _log.warning("Took back %d piece(s) of work from workers that stopped reporting.", n_reaped)
 
@@ -76,22 +90,22 @@ class Slot:
         worker_id: str,
         *,
         queues: Sequence[Queue],
-        reaper: Reaper,
         store: ArtifactStore,
         signals: Signals,
         stopping: Stopping,
         new_runner: Callable[[], Runner],
         lease_s: float,
         poll_interval_s: float,
+        heartbeat_interval_s: float | None = None,
     ) -> None:
         self._worker_id = worker_id
         self._queues = queues
-        self._reaper = reaper
         self._store = store
         self._signals = signals
         self._stopping = stopping
         self._new_runner = new_runner
         self._lease_s = lease_s
+        self._heartbeat_interval_s = heartbeat_interval_s
         self._poll_interval_s = poll_interval_s
         self._runner: Runner | None = None
 
@@ -121,22 +135,28 @@ class Slot:
         """Claim one piece of work and see it through; whether there was one."""
         if self._runner is None:
             self._runner = self._new_runner()
-        self._reaper.reap()
         claimed_at_s = time.monotonic()
         held = self._claim()
         runner = self._warm_runner()  # after the claim: meanwhile the last child leaves
         if held is None:
             return False
-        pulse = Pulse(held.heartbeat, lease_s=self._lease_s, claimed_at_s=claimed_at_s)
+        pulse = Pulse(
+            held.heartbeat,
+            lease_s=self._lease_s,
+            claimed_at_s=claimed_at_s,
+            interval_s=self._heartbeat_interval_s,
+        )
         attempt = Attempt(held, pulse, store=self._store, runner=runner, stopping=self._stopping)
         if not attempt.carry_out():
             self._stopping.wait(FULL_DISK_PAUSE_S)
         return True
 
     def _claim(self) -> Held | None:
+        """Under a name that no other claim has: a late word about one never counts for another."""
+        name = f"{self._worker_id}-{secrets.token_hex(4)}"
         for source in self._queues:
             try:
-                held = source.claim(self._worker_id)
+                held = source.claim(name)
             except Unavailable:
                 raise
             except SegueError as error:
@@ -156,12 +176,22 @@ class Slot:
 
 
 class Worker:
-    """The slots and their threads. `asked` receives a signal's number each time the worker is asked to stop."""
+    """The slots and the reaper, and their threads.
+
+    `asked` receives a signal's number each time the worker is asked to stop.
+    """
 
     def __init__(
-        self, slots: Sequence[Slot], *, signals: Signals, stopping: Stopping, asked: "queue.SimpleQueue[int]"
+        self,
+        slots: Sequence[Slot],
+        *,
+        reaper: Reaper,
+        signals: Signals,
+        stopping: Stopping,
+        asked: "queue.SimpleQueue[int]",
     ) -> None:
         self._slots = slots
+        self._reaper = reaper
         self._signals = signals
         self._stopping = stopping
         self._asked = asked
@@ -169,7 +199,8 @@ class Worker:
     def run(self) -> None:
         """Work until asked to stop, then until the running work has ended or was handed back."""
         threads = [threading.Thread(target=slot.run, name=f"slot-{number}") for number, slot in enumerate(self._slots)]
-        for thread in threads:
+        reaping = threading.Thread(target=self._reaper.run, name="reaper", daemon=True)
+        for thread in (*threads, reaping):
             thread.start()
         while any(thread.is_alive() for thread in threads):
             with suppress(queue.Empty):
@@ -177,3 +208,4 @@ class Worker:
                 _log.info("Asked to stop by %s.", signal.Signals(number).name)
                 self._stopping.ask()
                 self._signals.wake()
+        reaping.join(LAST_LOOK_S)

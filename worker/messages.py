@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, TypeAdapter
 
 from app.domain.datasets import Dataset, Statistics
-from app.domain.lease import Failure, Progress
+from app.domain.lease import Failure, HeartbeatAnswer, Progress
+from app.domain.measurement import EpochMeasurement
 from app.domain.models import IndexFacts, Model
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
@@ -47,7 +48,8 @@ class DatasetRequest:
 class TrialRequest:
     """Measure one trial. `vectors` holds those that a confirmation measures; others are trained.
 
-    `sample_fraction` is the share of the sessions that training sees; None: all.
+    `sample_fraction` is the share of the sessions that training sees; None: all. After the epochs `decides_after` the
+    child asks whether to go on.
     """
 
     limits: Limits
@@ -61,6 +63,7 @@ class TrialRequest:
     seed: int
     vectors: Path | None = None
     sample_fraction: float | None = None
+    decides_after: tuple[int, ...] = ()
     subject: Literal["trial"] = "trial"
 
 
@@ -88,7 +91,25 @@ class ModelRequest:
 Tell = Callable[[Progress], None]
 """How work tells how far it is."""
 
+
+class Show(Protocol):
+    """How work shows an epoch it has measured; where it `decides`, it waits for the answer, a while."""
+
+    def __call__(self, measurement: EpochMeasurement, /, *, decides: bool) -> HeartbeatAnswer:
+        """Whether to go on, or to end for being pruned."""
+        ...
+
+
 Request = DatasetRequest | TrialRequest | ModelRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the child asked that decides after this epoch; the only thing said to a child that is at work."""
+
+    epoch: int
+    answer: HeartbeatAnswer
+    subject: Literal["answer"] = "answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +144,15 @@ class Advanced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EpochMeasured:
+    """An epoch of a trial was measured. `decides`: the child waits for an answer."""
+
+    measurement: EpochMeasurement
+    decides: bool
+    kind: Literal["epoch_measured"] = "epoch_measured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetPrepared:
     """The compiled files are in the staged folder."""
 
@@ -133,10 +163,11 @@ class DatasetPrepared:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialMeasured:
-    """The outcome; the vectors, if any are kept, are in the staged folder."""
+    """The outcome; the vectors, if any are kept, are in the staged folder. `was_pruned`: it ended early, as told."""
 
     outcome: TrialOutcome
     has_vectors: bool
+    was_pruned: bool = False
     kind: Literal["trial_measured"] = "trial_measured"
 
 
@@ -158,20 +189,33 @@ class Failed:
 
 
 Result = DatasetPrepared | TrialMeasured | ModelBuilt
-Message = Ready | Started | Advanced | Result | Failed | Ended
+Message = Ready | Started | Advanced | EpochMeasured | Result | Failed | Ended
 
-_REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="subject")])
+_REQUEST: TypeAdapter[Request | Answer] = TypeAdapter(Annotated[Request | Answer, Field(discriminator="subject")])
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
 
 
-def request_line(request: Request) -> bytes:
-    """The request as one line."""
+def request_line(request: Request | Answer) -> bytes:
+    """The request, or answer, as one line."""
     return _REQUEST.dump_json(request) + b"\n"
 
 
 def read_request(line: bytes) -> Request:
     """The request of a line. Raises: ValueError."""
-    return _REQUEST.validate_json(line)
+    read = _REQUEST.validate_json(line)
+    if isinstance(read, Answer):
+        msg = "The line is an answer, not a request."
+        raise ValueError(msg)  # as for any other line that is no request
+    return read
+
+
+def read_answer(line: bytes) -> Answer | None:
+    """The answer of a line; None when it is something else."""
+    try:
+        read = _REQUEST.validate_json(line)
+    except ValueError:
+        return None
+    return read if isinstance(read, Answer) else None
 
 
 def message_line(message: Message) -> bytes:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.measurement import EpochMeasurement
 from app.domain.models import Fit
-from app.domain.tuning.trial import trained_by
+from app.domain.tuning.trial import TrialRole, trained_by
 from app.services.datasets import DatasetService, DatasetWork
 from app.services.models import ModelService, ModelWork
 from app.services.trials import TrialService, TrialWork
@@ -96,6 +97,14 @@ class Held(ABC):
         """Report that it was stopped as told; only trials are ever told. Raises: LostLease."""
         self.release()
 
+    def measured(self, _measurement: EpochMeasurement, *, decides: bool) -> HeartbeatAnswer:
+        """Report an epoch, at once where it decides whether the work goes on; only trials have any."""
+        return HeartbeatAnswer.CONTINUE
+
+    def pruned(self) -> None:
+        """Report that it was stopped for being pruned; only trials ever are. Raises: LostLease."""
+        self.release()
+
 
 class Queue(Protocol):
     """Something to claim from."""
@@ -149,10 +158,14 @@ class HeldTrial(Held):
         self._service = service
         self._allowance = allowance
         self._artifacts = artifacts
+        self._epochs: tuple[EpochMeasurement, ...] = ()
+        self._n_told = 0
 
     def request(self, *, staged: Path, scratch: Path) -> TrialRequest:
         """Measure the trial."""
         trial, spec, vectors = self._work.trial, self._work.spec, self._work.vectors
+        pruning = spec.pruning if trial.role is TrialRole.SEARCH else None
+        n_epochs = 0 if trial.parameters is None else trial.parameters.epochs
         return TrialRequest(
             limits=self._allowance.limits(spec.threads),
             staged=staged,
@@ -165,16 +178,40 @@ class HeldTrial(Held):
             seed=spec.seed if trial.seed is None else trial.seed,
             sample_fraction=trial.sample_fraction,
             vectors=None if vectors is None else self._artifacts.open("trials", vectors),
+            decides_after=() if pruning is None else pruning.decides_after(n_epochs),
         )
+
+    def heartbeat(self, progress: Progress | None) -> HeartbeatAnswer:
+        """Report that the work goes on, with the epochs that were not told yet."""
+        epochs = self._epochs
+        answer = self._service.heartbeat(self.claim, progress, epochs=epochs if len(epochs) > self._n_told else ())
+        self._n_told = max(self._n_told, len(epochs))
+        return answer
+
+    def measured(self, measurement: EpochMeasurement, *, decides: bool) -> HeartbeatAnswer:
+        """Report an epoch: at once where it decides whether the trial goes on, else with the next heartbeat."""
+        self._epochs = epochs = (*self._epochs, measurement)
+        if not decides:
+            return HeartbeatAnswer.CONTINUE
+        answer = self._service.measured(self.claim, epochs)
+        self._n_told = len(epochs)
+        return answer
 
     def complete(self, result: Result, staged: Path) -> None:
         """Report the outcome."""
         measured = _expected(result, TrialMeasured)
+        if measured.was_pruned:
+            self._service.pruned(self.claim, measured.outcome)
+            return
         self._service.complete(self.claim, measured.outcome, staged=staged if measured.has_vectors else None)
 
     def cancelled(self) -> None:
         """Report that it was stopped as told."""
         self._service.cancelled(self.claim)
+
+    def pruned(self) -> None:
+        """Report that it was stopped for being pruned."""
+        self._service.pruned(self.claim, None)
 
 
 class HeldModel(Held):

@@ -3,6 +3,7 @@
 import logging
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from typing import IO
 
 from worker.failures import LastSeen
 from worker.memory import n_killed_by_system, private_bytes
-from worker.messages import Ended, Message, Ready, Request, Started, read_message, request_line
+from worker.messages import Answer, Ended, Message, Ready, Request, Started, read_message, request_line
 
 COMMAND = (sys.executable, "-m", "worker.child")
 
@@ -56,6 +57,7 @@ class Runner:
         self._memory_bytes = 0
         self._imports_bytes = 0
         self._n_killed_before = 0
+        os.set_blocking(_pipe(self._popen.stderr).fileno(), False)
         self._readers = [
             threading.Thread(target=self._hear, name="child-messages", daemon=True),
             threading.Thread(target=self._overhear, name="child-output", daemon=True),
@@ -89,11 +91,19 @@ class Runner:
         self._is_busy = True
         self._memory_bytes = 0
         self._n_killed_before = n_killed_by_system()
+        self._take_output()
         with self._output_lock:
             self._output.clear()
         with suppress(BrokenPipeError):
             _pipe(self._popen.stdin).write(request_line(request))
             _pipe(self._popen.stdin).flush()
+
+    def answer(self, answer: Answer) -> None:
+        """Tell the child whether to go on. One that is gone, or no longer waits, does not mind."""
+        if self._child_pid is not None:
+            with suppress(BrokenPipeError):
+                _pipe(self._popen.stdin).write(request_line(answer))
+                _pipe(self._popen.stdin).flush()
 
     def listen(self, timeout_s: float) -> Message | RunnerGone | None:
         """The next message; None when there is none within the time."""
@@ -124,6 +134,7 @@ class Runner:
         """What is known of a child that ended without a word."""
         for reader in self._readers if self._popen.poll() is not None else ():
             reader.join(PATIENCE_S)
+        self._take_output()
         with self._output_lock:
             output = self._output.decode("utf-8", errors="replace")
         return LastSeen(
@@ -176,10 +187,21 @@ class Runner:
 
     def _overhear(self) -> None:
         stderr = _pipe(self._popen.stderr)
-        while piece := os.read(stderr.fileno(), OUTPUT_BYTES):
-            with self._output_lock:
-                self._output += piece
-                del self._output[:-OUTPUT_BYTES]
+        while select.select([stderr], [], []) and self._take_output():
+            pass
+
+    def _take_output(self) -> bool:
+        """Keep the end of all that can be read now; False once there will never be more."""
+        stderr = _pipe(self._popen.stderr)
+        with self._output_lock:
+            if stderr.closed:
+                return False
+            with suppress(BlockingIOError):
+                while piece := os.read(stderr.fileno(), OUTPUT_BYTES):
+                    self._output += piece
+                    del self._output[:-OUTPUT_BYTES]
+                return False
+        return True
 
     def _note_memory(self) -> None:
         if self._child_pid is not None:

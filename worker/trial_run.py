@@ -5,7 +5,8 @@ Points are compared with one training seed, the study's: what differs between tw
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import assert_never
 
 from app.adapters import best_scores  # noqa: F401 # a runner compiles it before it forks, not each child
@@ -13,16 +14,16 @@ from app.adapters.corpus import read_corpus
 from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.vectors import read_vectors, vectors_sha256, write_vectors
 from app.domain import plain_baselines
-from app.domain.embedding import Embeddings, scoring_rows
+from app.domain.embedding import Embeddings, scoring_rows, served_bytes
 from app.domain.evaluating import answerable_queries, evaluate, evaluate_lists
-from app.domain.lease import Progress
+from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.listening import Pairs
 from app.domain.measurement import EpochMeasurement, Measurement
 from app.domain.sampling import sampled
 from app.domain.training import TrainingParameters, TrainingProgress
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
 from worker.machine import cpu_kind
-from worker.messages import Tell, TrialMeasured, TrialRequest
+from worker.messages import Show, Tell, TrialMeasured, TrialRequest
 from worker.training import trainer_of
 
 MOST_EPOCHS_MEASURED = 10
@@ -61,15 +62,24 @@ class Stopwatch:
             self.seconds[name] = self.seconds.get(name, 0.0) + elapsed - inner
 
 
-def measure_trial(request: TrialRequest, tell: Tell) -> TrialMeasured:
+def measure_trial(request: TrialRequest, tell: Tell, show: Show) -> TrialMeasured:
     """The trial's outcome. Raises: Infeasible, DamagedArtifact, StorageFull."""
-    return _TrialRun(request, tell).outcome()
+    run = _TrialRun(request, tell, show)
+    try:
+        return run.outcome()
+    except _Pruned:
+        return run.outcome_so_far()
+
+
+class _Pruned(Exception):
+    """The trial was told not to go on."""
 
 
 class _TrialRun:
-    def __init__(self, request: TrialRequest, tell: Tell) -> None:
+    def __init__(self, request: TrialRequest, tell: Tell, show: Show) -> None:
         self._request = request
         self._tell = tell
+        self._show = show
         self._watch = Stopwatch()
         self._search = ExactNeighbourSearch(threads=request.limits.threads)
         self._epochs: list[EpochMeasurement] = []
@@ -86,6 +96,9 @@ class _TrialRun:
         if self._request.method is not Method.WORD2VEC:
             return self._plain_baseline()
         return self._trained()
+
+    def outcome_so_far(self) -> TrialMeasured:
+        return replace(self._measured(test=None, sha256=None, has_vectors=False), was_pruned=True)
 
     def _trained(self) -> TrialMeasured:
         request, parameters = self._request, self._parameters()
@@ -105,18 +118,26 @@ class _TrialRun:
         test = self._measurement(embeddings, self._corpus.test) if is_tested else None
         with self._phase("write"):
             sha256 = write_vectors(request.staged, embeddings) if is_kept else vectors_sha256(embeddings)
-        return self._measured(test=test, sha256=sha256, has_vectors=is_kept)
+        measured = self._measured(test=test, sha256=sha256, has_vectors=is_kept)
+        n_bytes = served_bytes(scoring_rows(embeddings, parameters.scoring))
+        return replace(measured, outcome=replace(measured.outcome, model_bytes=n_bytes))
 
     def _measure_epoch(self, epoch: int, embeddings: Embeddings) -> None:
         parameters = self._parameters()
-        if epoch not in measured_epochs(parameters.epochs):
+        decides = epoch in self._request.decides_after
+        if not decides and epoch not in measured_epochs(parameters.epochs):
             return
-        train_s = time.perf_counter() - self._training_began - self._watch.seconds.get("evaluate", 0.0)
+        aside_s = sum(self._watch.seconds.get(phase, 0.0) for phase in ("evaluate", "wait"))
+        train_s = time.perf_counter() - self._training_began - aside_s
         is_last, pairs = epoch == parameters.epochs, self._corpus.validation
         measurement = self._measurement(embeddings, pairs if is_last else pairs.spread(MOST_PAIRS_MEASURED))
         self._epochs.append(EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement.overall))
         if is_last:
             self._validation = measurement
+        with self._watch.phase("wait") if decides else nullcontext():
+            answer = self._show(self._epochs[-1], decides=decides)
+        if answer is HeartbeatAnswer.PRUNE:
+            raise _Pruned
 
     def _confirmation(self) -> TrialMeasured:
         if self._request.vectors is None:

@@ -4,9 +4,11 @@ Measured: without gensim a runner is ready in 0.5 s, takes 93 MB and forks in 3 
 gensim is imported by the runner, not by each child, but only when the first request comes that trains by it.
 """
 
+from app.domain.lease import HeartbeatAnswer
+from app.domain.measurement import EpochMeasurement
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.trial import Method
-from worker.messages import DatasetRequest, ModelRequest, Request, Result, Tell, TrialRequest
+from worker.messages import DatasetRequest, ModelRequest, Request, Result, Show, Tell, TrialRequest
 from worker.training import trainer_of
 from worker.trial_run import measure_trial
 
@@ -31,11 +33,16 @@ def _warm_trainer(kind: Trainer) -> None:
         load_kernel()
 
 
-def perform(request: Request, tell: Tell) -> Result:
+def to_the_end(_measurement: EpochMeasurement, /, *, decides: bool) -> HeartbeatAnswer:
+    """Show an epoch to nobody: every trial goes on."""
+    return HeartbeatAnswer.CONTINUE
+
+
+def perform(request: Request, tell: Tell, show: Show = to_the_end) -> Result:
     """Do what the request asks for. Raises whatever goes wrong."""
     match request:
         case TrialRequest():
-            return measure_trial(request, tell)
+            return measure_trial(request, tell, show)
         case DatasetRequest():
             # Ibis and DuckDB are loaded by the children that need them: trials, by far the most, do without.
             from worker.dataset_run import prepare_dataset  # noqa: PLC0415

@@ -11,5 +11,5 @@ router = APIRouter(prefix="/v1/trials", tags=["trials"])
 
 @router.get("/{trial_id}", summary="See a trial", response_model=TrialView, responses=problems(404))
 def get_trial(trial_id: TrialPath, services: FromServices) -> TrialView:
-    """Its hyperparameters, times, and measurements after each epoch and at the end; if it failed, why."""
-    return TrialView.of(services.studies.trial(trial_id))
+    """Its hyperparameters, times, and measurements after each epoch and at the end; if it failed or was pruned, why."""
+    return TrialView.of_facts(services.studies.trial_facts(trial_id))

@@ -84,6 +84,18 @@ def unit_rows(matrix: Matrix) -> Matrix:
     return rows
 
 
+def served_bytes(rows: ScoringRows) -> int:
+    """Bytes of the float32 vectors that a model serves from: of known songs, once where queries and songs share them.
+
+    >>> one, two = (np.zeros((3, 5), dtype=np.float32) for _ in range(2))
+    >>> embeddings = Embeddings(one, two, is_known=np.array([True, False, True]))
+    >>> [served_bytes(scoring_rows(embeddings, scoring)) for scoring in Scoring]
+    [40, 80, 40]
+    """
+    n_matrices = 1 if rows.queries is rows.songs else 2
+    return int(n_matrices * rows.is_known.sum() * rows.songs.matrix.shape[1] * np.dtype(np.float32).itemsize)
+
+
 def scoring_rows(embeddings: Embeddings, scoring: Scoring) -> ScoringRows:
     """The rows whose inner products are this scoring. They look at the embeddings, which must stay as they are."""
     if scoring is Scoring.OUTPUT:

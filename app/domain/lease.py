@@ -12,10 +12,14 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """Who holds the resource and until when."""
+    """Who holds the resource and until when.
+
+    `length_s`: how long it is from each extension on; None where a version before this one wrote it.
+    """
 
     worker_id: str
     expires_at: datetime
+    length_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class HeartbeatAnswer(StrEnum):
 
     CONTINUE = "continue"
     CANCEL = "cancel"
+    PRUNE = "prune"
     LOST = "lost"
 
 
@@ -54,7 +59,7 @@ class Failure:
     """Why something failed: a stable `code` and a sentence.
 
     Codes: `infeasible`, `invalid_source`, `out_of_memory`, `timed_out`, `crashed`, `lost`, `storage_full`,
-    `damaged_artifact`, `no_usable_trial`, `error`.
+    `damaged_artifact`, `no_usable_trial`, `no_feasible_trial`, `error`.
     """
 
     code: str

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.embedding import Embeddings, Rows
+from app.domain.lease import Lease
 from app.domain.listening import Corpus
 from app.domain.models import StoredFile
 from app.domain.training import TrainingParameters, TrainingProgress
@@ -45,6 +46,31 @@ class Signals(Protocol):
 
     def close(self) -> None:
         """Let go of whatever it is connected to."""
+        ...
+
+
+class Leasable(Protocol):
+    """Something that a worker may hold."""
+
+    @property
+    def id(self) -> str:
+        """Its identity."""
+        ...
+
+    @property
+    def lease(self) -> Lease | None:
+        """Who holds it."""
+        ...
+
+
+L = TypeVar("L", bound=Leasable)
+
+
+class LeaseWatch(Protocol):
+    """Tells whose lease nobody extends any more; asked again and again by the same looker-on."""
+
+    def unextended(self, read: Callable[[], Sequence[L]]) -> list[L]:
+        """Those that `read` gives whose lease has gone without an extension for its whole length."""
         ...
 
 

@@ -55,8 +55,12 @@ class LeasedRepository(Repository[T], Protocol[T]):
         """Extend the lease and note the progress; False when the claim no longer holds it."""
         ...
 
-    def lapsed(self, now: datetime) -> list[T]:
-        """Those whose lease ran out before `now`, locked; ones that another worker is looking at are left out."""
+    def leased(self) -> list[T]:
+        """Those that are in a worker's hands, or were in a dead one's."""
+        ...
+
+    def unextended(self, seen: T) -> T | None:
+        """The value, locked, if its lease is still the one that it was seen with; None when it is not."""
         ...
 
 

@@ -17,7 +17,7 @@ from app.domain.datasets import (
 )
 from app.domain.errors import Conflict, DamagedArtifact, InvalidRequest, LostLease, NotFound, Unavailable
 from app.domain.lease import Claim, Failure, Progress
-from app.domain.ports import ArtifactStore, Ids, Signals
+from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals
 from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.leasing import LeasedService, artifact_name, claim_on, claimed
@@ -50,9 +50,10 @@ class DatasetService(LeasedService[Dataset]):
         recognise: Callable[[Path], Literal["parquet", "csv"]],
         sources: Mapping[str, Path],
         lease: timedelta,
+        watch: LeaseWatch,
         max_attempts: int = 3,
     ) -> None:
-        super().__init__(units, signals=signals, lease=lease, max_attempts=max_attempts)
+        super().__init__(units, signals=signals, lease=lease, watch=watch, max_attempts=max_attempts)
         self._store = store
         self._ids = ids
         self._recognise = recognise

@@ -8,7 +8,7 @@ from typing import Generic, Literal, TypeVar
 from app.domain.datasets import Dataset
 from app.domain.lease import STORAGE_FULL, Claim, Failure, HeartbeatAnswer, Lease, Progress
 from app.domain.models import Model
-from app.domain.ports import Signals
+from app.domain.ports import LeaseWatch, Signals
 from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.domain.tuning.trial import Trial
 
@@ -29,7 +29,7 @@ def claimed(value: Leased, *, worker_id: str, now: datetime, lease: timedelta) -
     return replace(
         value,
         attempt=value.attempt + 1,
-        lease=Lease(worker_id=worker_id, expires_at=now + lease),
+        lease=Lease(worker_id=worker_id, expires_at=now + lease, length_s=lease.total_seconds()),
         progress=CLAIMED,
     )
 
@@ -50,10 +50,13 @@ def counted(attempt: int, failure: Failure) -> int:
 class LeasedService(ABC, Generic[Leased]):
     """What workers report of the datasets they prepare and the models they build."""
 
-    def __init__(self, units: UnitsOfWork, *, signals: Signals, lease: timedelta, max_attempts: int) -> None:
+    def __init__(
+        self, units: UnitsOfWork, *, signals: Signals, lease: timedelta, watch: LeaseWatch, max_attempts: int
+    ) -> None:
         self._units = units
         self._signals = signals
         self._lease = lease
+        self._watch = watch
         self._max_attempts = max_attempts
 
     @abstractmethod
@@ -95,14 +98,23 @@ class LeasedService(ABC, Generic[Leased]):
 
     def reap(self) -> int:
         """Take back what dead workers held; how many that were."""
-        with self._units() as unit:
-            lapsed = self._repository(unit).lapsed(unit.now())
-            for held in lapsed:
-                self._ended_attempt(unit, held, LOST, is_final=False)
-            unit.commit()
-        if lapsed:
+        n_reaped = sum(self._take_back(seen) for seen in self._watch.unextended(self._leased))
+        if n_reaped:
             self._signals.wake()
-        return len(lapsed)
+        return n_reaped
+
+    def _leased(self) -> list[Leased]:
+        with self._units.reading() as unit:
+            return self._repository(unit).leased()
+
+    def _take_back(self, seen: Leased) -> bool:
+        with self._units() as unit:
+            held = self._repository(unit).unextended(seen)
+            if held is None:
+                return False
+            self._ended_attempt(unit, held, LOST, is_final=False)
+            unit.commit()
+        return True
 
     def _ended_attempt(self, unit: UnitOfWork, held: Leased, failure: Failure, *, is_final: bool) -> Leased:
         n_tried = counted(held.attempt, failure)

@@ -21,7 +21,7 @@ from app.domain.models import (
     ModelState,
     model_before,
 )
-from app.domain.ports import ArtifactStore, Ids, Signals
+from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals
 from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.domain.serving import AliasTarget
 from app.domain.tuning.study import Study, StudySpec, StudyState
@@ -62,9 +62,10 @@ class ModelService(LeasedService[Model]):
         ids: Ids,
         signals: Signals,
         lease: timedelta,
+        watch: LeaseWatch,
         max_attempts: int = 3,
     ) -> None:
-        super().__init__(units, signals=signals, lease=lease, max_attempts=max_attempts)
+        super().__init__(units, signals=signals, lease=lease, watch=watch, max_attempts=max_attempts)
         self._store = store
         self._ids = ids
 

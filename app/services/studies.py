@@ -11,6 +11,8 @@ from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.ports import Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.constraints import Constraint, Standing, bound_of, standing
+from app.domain.tuning.pruning import Savings, savings
 from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.stopping import SearchSoFar, Stopped, due, noise_floor
 from app.domain.tuning.study import STUDY_MOVES, Study, StudySpec, StudyState
@@ -24,8 +26,27 @@ from app.domain.tuning.trial import (
     baselines,
 )
 from app.services.confirming import further_trials, n_further
+from app.services.contest import beyond_reach, without_feasible
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.paging import Page, page_of
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstraintView:
+    """A constraint over a whole study: its bound once known, and how many completed trials keep it, of how many."""
+
+    constraint: Constraint
+    bound: float | None
+    n_kept: int
+    n_known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialFacts:
+    """A trial, and how it stands to each constraint of its study."""
+
+    trial: Trial
+    standings: list[Standing]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +64,8 @@ class StudyView:
     running: list[Trial]
     failures: FailureCounts
     run_s: float
+    savings: Savings
+    constraints: list[ConstraintView]
 
     @property
     def fraction(self) -> float:
@@ -135,6 +158,16 @@ class StudyService:
         with self._units.reading() as unit:
             return unit.trials.get(trial_id)
 
+    def trial_facts(self, trial_id: str) -> TrialFacts:
+        """A trial beside the constraints of its study. Raises: NotFound."""
+        with self._units.reading() as unit:
+            trial = unit.trials.get(trial_id)
+            is_search = trial.role is TrialRole.SEARCH
+            constraints = unit.studies.get(trial.study_id).spec.constraints if is_search else ()
+            others = unit.trials.of_study(trial.study_id, role=TrialRole.BASELINE) if constraints else []
+        known = {other.name: other for other in others}
+        return TrialFacts(trial=trial, standings=[standing(constraint, trial, known) for constraint in constraints])
+
     def pause(self, study_id: str) -> Study:
         """Begin no further trial; those under way go on. Raises: NotFound, Conflict."""
         return self._move(study_id, StudyState.PAUSED)
@@ -198,7 +231,7 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
         return study
     if not _is_confirming(unit, study):
         study = stopped_if_due(unit, study, now=now)
-    hopeless = _hopeless(unit, study)
+    hopeless = beyond_reach(unit, study) or _hopeless(unit, study)
     if hopeless is not None:
         cancel_waiting(unit, study.id, now=now)
         return _failed(study, hopeless, now=now)
@@ -208,7 +241,8 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
     if (n_search < study.spec.budget and study.stopped is None) or n_open > 0:
         return study
     if study.best_trial_id is None:
-        return _failed(study, _reasons(unit, study.id), now=now)
+        failure = without_feasible(unit, study) or _unusable(_reasons(unit, study.id))
+        return _failed(study, failure, now=now)
     further = further_trials(study, unit.trials.of_study(study.id), ids=ids, now=now)
     for trial in further:
         unit.trials.add(trial)
@@ -277,12 +311,15 @@ def _is_begun(trial: Trial) -> bool:
     return trial.attempt > 0 and trial.state is not TrialState.CANCELLED
 
 
-def _failed(study: Study, reason: str, *, now: datetime) -> Study:
-    failure = Failure(code="no_usable_trial", reason=f"No trial could be trained and measured: {reason}")
+def _unusable(reason: str) -> Failure:
+    return Failure(code="no_usable_trial", reason=f"No trial could be trained and measured: {reason}")
+
+
+def _failed(study: Study, failure: Failure, *, now: datetime) -> Study:
     return replace(moved(study, StudyState.FAILED, now=now), finished_at=now, failure=failure)
 
 
-def _hopeless(unit: UnitOfWork, study: Study) -> str | None:
+def _hopeless(unit: UnitOfWork, study: Study) -> Failure | None:
     """Why the study is given up before its budget is used up; None when it is not."""
     limit = study.spec.retry.abort_after
     if limit is None or study.best_trial_id is not None:
@@ -291,7 +328,7 @@ def _hopeless(unit: UnitOfWork, study: Study) -> str | None:
     codes = {None if trial.failure is None else trial.failure.code for trial in over}
     if len(over) < limit or len(codes) > 1 or None in codes:
         return None
-    return f"the first {len(over)} all ended in the same way, {_told(over)}."
+    return _unusable(f"the first {len(over)} all ended in the same way, {_told(over)}.")
 
 
 def _reasons(unit: UnitOfWork, study_id: str) -> str:
@@ -337,6 +374,14 @@ def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
         running=[trial for trial in trials if trial.state is TrialState.RUNNING],
         failures=sum((trial.failures for trial in trials), FailureCounts()),
         run_s=study.run_s(now),
+        savings=savings(
+            [
+                (trial.parameters.epochs, trial.outcome.epochs[-1])
+                for trial in search
+                if trial.state is TrialState.PRUNED and trial.parameters is not None and trial.outcome is not None
+            ]
+        ),
+        constraints=_constraint_views(study, trials),
     )
     return replace(view, eta_s=_eta_s(view, search, now=now))
 
@@ -346,6 +391,23 @@ def _n_search(study: Study, search: list[Trial]) -> int:
     return len(search) if study.stopped is not None else max(study.spec.budget, len(search))
 
 
+def _constraint_views(study: Study, trials: list[Trial]) -> list[ConstraintView]:
+    known = {trial.name: trial for trial in trials if trial.role is TrialRole.BASELINE}
+    completed = [trial for trial in trials if trial.role is TrialRole.SEARCH and trial.state is TrialState.COMPLETED]
+    views = []
+    for constraint in study.spec.constraints:
+        kept = [standing(constraint, trial, known).is_kept for trial in completed]
+        views.append(
+            ConstraintView(
+                constraint=constraint,
+                bound=bound_of(constraint, known),
+                n_kept=kept.count(True),
+                n_known=len(kept) - kept.count(None),
+            )
+        )
+    return views
+
+
 def _eta_s(view: StudyView, search: list[Trial], *, now: datetime) -> float | None:
     """Mean seconds of the search's ended trials times what is left, over the parallelism; less what is under way."""
     if view.study.state is not StudyState.RUNNING:
@@ -353,7 +415,9 @@ def _eta_s(view: StudyView, search: list[Trial], *, now: datetime) -> float | No
     spent = [
         (trial.finished_at - trial.started_at).total_seconds()
         for trial in search
-        if trial.state is TrialState.COMPLETED and trial.started_at is not None and trial.finished_at is not None
+        if trial.state in {TrialState.COMPLETED, TrialState.PRUNED}
+        and trial.started_at is not None
+        and trial.finished_at is not None
     ]
     if not spent:
         return None

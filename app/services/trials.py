@@ -5,14 +5,15 @@ the next number, and stored only if that number is still free. Two workers that 
 store it; the loser looks again and then sees the winner's trial as pending.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
 from app.domain.errors import Conflict, LostLease
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
-from app.domain.ports import ArtifactStore, Ids, Signals, Suggester
+from app.domain.measurement import EpochMeasurement
+from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals, Suggester
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.training import TrainingParameters
 from app.domain.tuning.retry import kind_of
@@ -20,6 +21,8 @@ from app.domain.tuning.revisions import within
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
+from app.services.contest import contest, contested
+from app.services.epochs import decided, ended_early, with_epochs
 from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
 from app.services.studies import ended, moved, settled, stopped_if_due
 
@@ -54,6 +57,7 @@ class TrialService:
         signals: Signals,
         suggester_for: Callable[[StudySpec], Suggester],
         lease: timedelta,
+        watch: LeaseWatch,
     ) -> None:
         self._units = units
         self._store = store
@@ -61,6 +65,7 @@ class TrialService:
         self._signals = signals
         self._suggester_for = suggester_for
         self._lease = lease
+        self._watch = watch
 
     def claim(self, worker_id: str) -> TrialWork | None:
         """A waiting trial, or a new one where a study has room for it, leased to the worker."""
@@ -94,8 +99,9 @@ class TrialService:
                 number = _n_search(unit, study_id)
                 if number >= spec.budget or read.stopped is not None:
                     return None
-                earlier = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
-            seen = within(spec.space, observations(earlier))
+                # Without constraints the baselines say nothing of a point.
+                earlier = unit.trials.of_study(study_id, role=None if spec.constraints else TrialRole.SEARCH)
+            seen = within(spec.space, observations(earlier, constraints=spec.constraints))
             suggester = self._suggester_for(spec)
             parameters = suggester.suggest(seen, number=number)
             expected: float | None = None
@@ -152,16 +158,63 @@ class TrialService:
             trained_as=trial.role if source is None else source.role,
         )
 
-    def heartbeat(self, claim: Claim, progress: Progress | None = None) -> HeartbeatAnswer:
-        """The worker is alive: extend its lease; tell it to stop when the study was cancelled."""
+    def heartbeat(
+        self, claim: Claim, progress: Progress | None = None, *, epochs: tuple[EpochMeasurement, ...] = ()
+    ) -> HeartbeatAnswer:
+        """The worker is alive: extend its lease, and keep the epochs measured so far.
+
+        Tells it to stop when the study was cancelled, or when the trial was to be pruned and the worker was not heard.
+        """
         with self._units() as unit:
             answer = extended(unit.trials, claim, progress=progress, expires_at=unit.now() + self._lease)
             if answer is HeartbeatAnswer.CONTINUE:
-                study = unit.studies.get(unit.trials.get(claim.id).study_id)
+                trial = unit.trials.get(claim.id)
+                study = unit.studies.get(trial.study_id)
+                if epochs:
+                    unit.trials.save(with_epochs(unit.trials.held(claim), epochs))
                 if study.state not in OPEN_STATES:
                     answer = HeartbeatAnswer.CANCEL
+                elif trial.outcome is not None and trial.outcome.pruned is not None:
+                    answer = HeartbeatAnswer.PRUNE
             unit.commit()
         return answer
+
+    def measured(self, claim: Claim, epochs: tuple[EpochMeasurement, ...]) -> HeartbeatAnswer:
+        """Keep the epochs measured so far, and say whether the trial goes on after the last of them.
+
+        What is said stays so: the worker may ask again if it did not hear the answer.
+        """
+        with self._units() as unit:
+            try:
+                study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
+                trial = with_epochs(unit.trials.held(claim), epochs)
+            except LostLease:
+                return HeartbeatAnswer.LOST
+            if study.state not in OPEN_STATES:
+                answer = HeartbeatAnswer.CANCEL
+            else:
+                trial, answer = decided(unit, study, trial)
+            unit.trials.save(trial)
+            unit.commit()
+        return answer
+
+    def pruned(self, claim: Claim, outcome: TrialOutcome | None) -> Trial:
+        """The worker ended the trial because it was told to; None when it had to stop the child. Raises: LostLease."""
+        try:
+            with self._units() as unit:
+                study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
+                now = unit.now()
+                trial = ended_early(unit.trials.held(claim), outcome, now=now)
+                unit.trials.save(trial)
+                unit.studies.save(settled(unit, study, now=now, ids=self._ids))
+                unit.commit()
+        except LostLease:
+            stored = self._find(claim.id)
+            if stored is not None and stored.state is TrialState.PRUNED and stored.attempt == claim.attempt:
+                return stored  # this very report was committed, but its acknowledgement was lost
+            raise
+        self._signals.wake()
+        return trial
 
     def complete(self, claim: Claim, outcome: TrialOutcome, *, staged: Path | None) -> Trial:
         """Keep the vectors if they may be the study's best, then store the outcome. Raises: LostLease, StorageFull."""
@@ -177,10 +230,13 @@ class TrialService:
                 return stored  # this very report was committed, but its acknowledgement was lost
             self._store.remove(KIND, name)
             raise
-        for left in beaten:
-            self._store.remove(KIND, left)
+        self._remove(beaten)
         self._signals.wake()
         return trial
+
+    def _remove(self, trials: Sequence[Trial]) -> None:
+        for left in trials:
+            self._store.remove(KIND, artifact_name(left.id, left.attempt))
 
     def _find(self, trial_id: str) -> Trial | None:
         with self._units.reading() as unit:
@@ -190,10 +246,10 @@ class TrialService:
         with self._units.reading() as unit:
             trial = _claimed_trial(unit, claim)
             study = unit.studies.get(trial.study_id)
-            best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
-        return _is_better(replace(trial, outcome=outcome), best)
+            completed = replace(trial, state=TrialState.COMPLETED, outcome=outcome)
+            return contest(unit, study, completed).is_kept(completed)
 
-    def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, list[str]]:
+    def _complete(self, claim: Claim, outcome: TrialOutcome, *, has_vectors: bool) -> tuple[Trial, Sequence[Trial]]:
         with self._units() as unit:
             # The study first, then the trial: everybody locks in this order.
             study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
@@ -207,27 +263,20 @@ class TrialService:
                 has_vectors=has_vectors,
                 progress=Progress(phase="completed", fraction=1.0),
             )
-            beaten: list[Trial] = []
-            best = None if study.best_trial_id is None else unit.trials.get(study.best_trial_id)
-            if _is_better(trial, best):
-                study = replace(study, best_trial_id=trial.id)
-                beaten = [] if best is None else [best]
-            elif has_vectors:
-                trial = replace(trial, has_vectors=False)
-                beaten = [trial]
             unit.trials.save(trial)
-            for loser in beaten:
-                unit.trials.save(replace(loser, has_vectors=False))
+            study, beaten = contested(unit, study, trial)
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
             unit.commit()
-        return trial, [artifact_name(loser.id, loser.attempt) for loser in beaten]
+        is_kept = has_vectors and all(loser.id != trial.id for loser in beaten)
+        return replace(trial, has_vectors=is_kept), beaten
 
     def fail(self, claim: Claim, failure: Failure, *, is_final: bool) -> Trial:
         """The attempt failed. A final failure is the point's own: it is infeasible. Raises: LostLease."""
         with self._units() as unit:
             study = unit.studies.lock(_claimed_trial(unit, claim).study_id)
-            trial = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
+            trial, beaten = self._ended_attempt(unit, study, unit.trials.held(claim), failure, is_final=is_final)
             unit.commit()
+        self._remove(beaten)
         self._signals.wake()
         return trial
 
@@ -254,26 +303,36 @@ class TrialService:
 
     def reap(self) -> int:
         """Take back what dead workers held; how many trials that were."""
-        with self._units.reading() as unit:
-            study_ids = sorted({trial.study_id for trial in unit.trials.lapsed(unit.now())})
-        n_reaped = 0
-        for study_id in study_ids:
-            with self._units() as unit:
-                study = unit.studies.lock(study_id)
-                lapsed = [trial for trial in unit.trials.lapsed(unit.now()) if trial.study_id == study_id]
-                for trial in lapsed:
-                    self._ended_attempt(unit, study, trial, LOST, is_final=False)
-                    study = unit.studies.get(study_id)
-                unit.commit()
-            n_reaped += len(lapsed)
+        n_reaped = sum(self._take_back(seen) for seen in self._watch.unextended(self._leased))
         if n_reaped:
             self._signals.wake()
         return n_reaped
 
-    def _ended_attempt(self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool) -> Trial:
+    def _leased(self) -> list[Trial]:
+        with self._units.reading() as unit:
+            return unit.trials.leased()
+
+    def _take_back(self, seen: Trial) -> bool:
+        with self._units() as unit:
+            if not unit.trials.having([seen.id]):
+                return False  # its study was deleted
+            study = unit.studies.lock(seen.study_id)
+            held = unit.trials.unextended(seen)
+            if held is None:
+                return False
+            _, beaten = self._ended_attempt(unit, study, held, LOST, is_final=False)
+            unit.commit()
+        self._remove(beaten)
+        return True
+
+    def _ended_attempt(
+        self, unit: UnitOfWork, study: Study, held: Trial, failure: Failure, *, is_final: bool
+    ) -> tuple[Trial, Sequence[Trial]]:
+        """The trial as it is now, and those whose vectors are of no more use."""
         now = unit.now()
         kind, retry = kind_of(failure), study.spec.retry
         failures = held.failures if kind is None or is_final else held.failures.with_one(kind)
+        beaten: Sequence[Trial] = ()
         if study.state not in OPEN_STATES:
             trial = ended(held, TrialState.CANCELLED, now=now)
         elif is_final:
@@ -287,8 +346,9 @@ class TrialService:
             trial = ended(held, TrialState.FAILED, now=now, failure=failure, failures=failures)
         unit.trials.save(trial)
         if trial.state in ENDED_STATES:
+            study, beaten = contested(unit, study, trial)
             unit.studies.save(settled(unit, study, now=now, ids=self._ids))
-        return trial
+        return trial, beaten
 
 
 def _n_search(unit: UnitOfWork, study_id: str) -> int:
@@ -326,11 +386,4 @@ def _vectors_of(source: Trial) -> str:
 def _waiting(held: Trial) -> Trial:
     if TrialState.WAITING not in TRIAL_MOVES[held.state]:
         raise Conflict(f"Trial {held.id!r} is {held.state.value} and cannot wait again.")
-    return replace(held, state=TrialState.WAITING, lease=None, progress=None, started_at=None)
-
-
-def _is_better(trial: Trial, best: Trial | None) -> bool:
-    """Whether a trial of the search beats the best so far; the earlier one wins a tie."""
-    if trial.role is not TrialRole.SEARCH or trial.objective is None:
-        return False
-    return best is None or best.objective is None or trial.objective > best.objective
+    return replace(held, state=TrialState.WAITING, lease=None, progress=None, started_at=None, outcome=None)

@@ -234,6 +234,30 @@ CASES: dict[str, Case] = {
     "delete: what has not ended": Case("DELETE", "/v1/studies/{study}", 409, "conflict"),
     "delete: what a model comes from": Case("DELETE", "/v1/studies/{promoted}", 409, "conflict"),
     "delete: none": Case("DELETE", "/v1/studies/std_none", 404, "not_found"),
+    "pruning: no rule": study("/pruning/rule", pruning={}),
+    "pruning: unknown rule": study("/pruning/rule", pruning={"rule": "luck"}),
+    "pruning: no first epoch": study("/pruning/min_epochs", pruning={"rule": "median", "min_epochs": 0}),
+    "pruning: all epochs first": study("/pruning/min_epochs", pruning={"rule": "median", "min_epochs": 3}),
+    "pruning: no others": study("/pruning/n_startup_trials", pruning={"rule": "median", "n_startup_trials": 0}),
+    "pruning: no reduction": study(
+        "/pruning/reduction_factor", pruning={"rule": "successive_halving", "reduction_factor": 1}
+    ),
+    "pruning: reduction of the median": study(
+        "/pruning/reduction_factor", pruning={"rule": "median", "reduction_factor": 3}
+    ),
+    "pruning: unknown field": study("/pruning/patience", pruning={"rule": "median", "patience": 3}),
+    "constraints: a text": study("/constraints", constraints="coverage >= 0.1"),
+    "constraints: a number": study("/constraints/0", constraints=[1]),
+    "constraints: empty": study("/constraints/0", constraints=[""]),
+    "constraints: unknown metric": study("/constraints/1", constraints=["ndcg >= 0.1", "speed <= 3"]),
+    "constraints: no relation": study("/constraints/0", constraints=["coverage 0.1"]),
+    "constraints: code": study("/constraints/0", constraints=["__import__('os').getpid() <= 1"]),
+    "constraints: unknown baseline": study("/constraints/0", constraints=["ndcg >= baseline.mine"]),
+    "constraints: baseline without training": study(
+        "/constraints/0", constraints=["train_seconds <= baseline.next_song"]
+    ),
+    "constraints: without baselines": study("/baselines", constraints=["ndcg >= baseline"], baselines=False),
+    "constraints: too many": study("/constraints", constraints=["ndcg >= 0.1"] * 11),
     "space: not an object": study("/search_space", search_space=[]),
     "space: unknown hyperparameter": space("learning_rate", learning_rate={"value": 1}),
     "space: a bare value": space("alpha", alpha=0.1),

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from app.domain.training import DEFAULT_TRAINER
 from tests.api.world import PLAYS_CSV, World
-from tests.values import outcome
+from tests.values import epoch_measured, outcome
 
 
 def test_an_upload_tells_format_size_and_checksum(client: TestClient) -> None:
@@ -197,3 +197,70 @@ def test_progress_and_epochs_of_a_trial_are_shown(world: World) -> None:
     assert trial["epochs"][0]["train_s"] == 0.5
     assert trial["epochs"][0]["scores"]["ndcg"]["low"] == pytest.approx(0.15)
     assert trial["times_s"] == {"train": 1.0}
+
+
+def test_pruning_and_constraints_are_shown_as_they_are_asked_for(world: World) -> None:
+    asked = {
+        "pruning": {"rule": "successive_halving", "min_epochs": 1, "n_startup_trials": 5, "reduction_factor": 3},
+        "constraints": ["train_seconds <= 3 * baseline", "model_bytes <= 2000000000"],
+    }
+    body = {"dataset_id": world.ready_dataset(), "pruning": {"rule": "successive_halving"}}
+    study = world.client.post("/v1/studies", json={**body, "constraints": asked["constraints"]}).json()
+    assert asked.items() <= study["spec"].items()
+    shown = world.client.get(f"/v1/studies/{study['id']}").json()
+    assert shown["pruning"] == {"n_pruned": 0, "epochs_saved": 0, "train_s_saved": 0.0}
+    assert [one["bound"] for one in shown["constraints"]] == [None, 2e9]
+    median = world.client.post("/v1/studies", json={"dataset_id": body["dataset_id"], "pruning": {"rule": "median"}})
+    assert median.json()["spec"]["pruning"]["reduction_factor"] is None
+
+
+def test_a_running_trial_shows_its_epochs_and_a_pruned_one_why(world: World) -> None:
+    study_id = world.study(n_initial=3, parallelism=2, pruning={"rule": "successive_halving", "n_startup_trials": 1})
+    trials = world.container.trials
+    first, second = trials.claim("worker"), trials.claim("worker")
+    assert first is not None
+    assert second is not None
+    trials.measured(first.claim, (epoch_measured(1, 0.5),))
+    running = world.client.get(f"/v1/trials/{first.trial.id}").json()
+    assert (running["state"], running["objective"], running["pruned"]) == ("running", None, None)
+    assert running["epochs"][0]["scores"]["objective"]["value"] == 0.5
+    trials.measured(second.claim, (epoch_measured(1, 0.1),))
+    trials.pruned(second.claim, None)
+    pruned = world.client.get(f"/v1/trials/{second.trial.id}").json()
+    assert (pruned["state"], pruned["objective"], pruned["failure"]) == ("pruned", None, None)
+    assert pruned["pruned"] == {
+        "rule": "successive_halving",
+        "epoch": 1,
+        "value": 0.1,
+        "bound": 0.5,
+        "n_compared": 1,
+    }
+    study = world.client.get(f"/v1/studies/{study_id}").json()
+    assert study["counts"]["pruned"] == 1
+    assert study["pruning"] == {"n_pruned": 1, "epochs_saved": 2, "train_s_saved": 2.0}
+
+
+def test_a_trial_shows_each_constraint_beside_its_value(world: World) -> None:
+    study_id = world.study(constraints=["coverage >= 0.4", "train_seconds <= 0.5"])
+    work = world.container.trials.claim("worker")
+    assert work is not None
+    world.container.trials.complete(work.claim, outcome(0.2), staged=world.staged())
+    assert world.client.get(f"/v1/trials/{work.trial.id}").json()["constraints"] == [
+        {"constraint": "coverage >= 0.4", "value": 0.5, "bound": 0.4, "is_satisfied": True},
+        {"constraint": "train_seconds <= 0.5", "value": 1.0, "bound": 0.5, "is_satisfied": False},
+    ]
+    study = world.client.get(f"/v1/studies/{study_id}").json()
+    assert (study["state"], study["best"]) == ("failed", None)
+    assert study["failure"]["code"] == "no_feasible_trial"
+    assert study["failure"]["reason"].endswith("train_seconds <= 0.5 by 1 (the closest 1, the bound 0.5).")
+    assert [one["n_satisfied"] for one in study["constraints"]] == [1, 0]
+    refused = world.client.post(f"/v1/studies/{study_id}/promote")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+
+
+def test_a_constraint_that_is_wrong_is_told_with_its_position_and_what_there_is(world: World) -> None:
+    body = {"dataset_id": world.ready_dataset(), "constraints": ["coverage >= 0.1", "speed <= 3 * baseline"]}
+    refused = world.client.post("/v1/studies", json=body).json()
+    (error,) = refused["errors"]
+    assert error["pointer"] == "/constraints/1"
+    assert "at position 1: 'speed' is no metric; there are train_seconds, " in error["detail"]

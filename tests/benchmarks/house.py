@@ -2,10 +2,11 @@
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from app.adapters.sql.migrating import upgrade
 from app.bootstrap import Container, build
@@ -13,7 +14,8 @@ from app.config import load
 from app.domain.datasets import Dataset, DatasetSpec, DatasetState, SourceReference
 from app.domain.listening import Preparation
 from app.domain.training import DEFAULT_TRAINER, Trainer
-from app.domain.tuning.search_space import preset
+from app.domain.tuning.pruning import Pruning
+from app.domain.tuning.search_space import Parameter, Value, preset
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec
 from app.services.studies import StudyView
 from tests.processes import worker
@@ -44,18 +46,22 @@ class House:
         seed: int,
         baselines: bool,
         trainer: Trainer = DEFAULT_TRAINER,
+        epochs: int = 3,
+        overrides: Mapping[str, Parameter | Value] = MappingProxyType({}),
+        pruning: Pruning | None = None,
     ) -> StudyView:
-        """The article's study, once it has ended."""
+        """The article's study, or one that differs in its space or prunes its trials, once it has ended."""
         spec = StudySpec(
             name="benchmark",
             dataset_id=self.dataset.id,
-            space=preset("article", epochs=3, overrides={}),
+            space=preset("article", epochs=epochs, overrides=overrides),
             trainer=trainer,
             n_initial=n_initial,
             n_iterations=n_iterations,
             parallelism=parallelism,
             seed=seed,
             baselines=baselines,
+            pruning=pruning,
         )
         created = self.container.studies.create(spec)
         if not isinstance(created, Study):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from app.domain.embedding import Embeddings, Rows, Scoring, scoring_rows, unit_rows
+from app.domain.embedding import Embeddings, Rows, Scoring, scoring_rows, served_bytes, unit_rows
 
 
 def embeddings() -> Embeddings:
@@ -84,3 +84,13 @@ def test_a_block_lies_row_after_row_in_single_precision(matrix: NDArray[np.float
 def test_unit_rows_have_length_one_but_for_zero_rows() -> None:
     rows = unit_rows(np.array([[3, 4], [0, 0], [1e-12, 0]], dtype=np.float32))
     assert rows.tolist() == [[pytest.approx(0.6), pytest.approx(0.8)], [0.0, 0.0], [pytest.approx(1.0), 0.0]]
+
+
+def test_served_bytes_count_known_songs_and_both_matrices_where_they_differ() -> None:
+    given = embeddings()
+    n_known, dim = int(given.is_known.sum()), given.input.shape[1]
+    assert {scoring: served_bytes(scoring_rows(given, scoring)) for scoring in Scoring} == {
+        Scoring.INPUT: 4 * n_known * dim,
+        Scoring.OUTPUT: 8 * n_known * dim,
+        Scoring.SUM: 4 * n_known * dim,
+    }

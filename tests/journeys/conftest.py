@@ -5,8 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from app.adapters.lane_word2vec import load_kernel
 from tests.journeys.house import House, opened, settings_for
 from tests.journeys.listening import Compiled, compiled_ring
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_kernel() -> None:
+    """The trainer's compiled code is on disk: no worker that a test waits for has to make it."""
+    load_kernel()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A whole Segue in a folder of its own: its services for looking on, real programs for everything else."""
 
 import itertools
+import json
 import shutil
 import subprocess
 import sys
@@ -15,21 +16,29 @@ import psutil
 from app.bootstrap import Container, build
 from app.config import Settings, load
 from app.domain.datasets import Dataset, DatasetState
+from app.domain.training import Trainer
 from app.domain.tuning.search_space import SearchSpace, Value, preset
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import ENDED_STATES, Trial, TrialRole, TrialState
 from app.services.leasing import artifact_name
 from app.services.studies import StudyView
+from tests.journeys import doomed
+from tests.journeys.doomed import Fate
 from tests.journeys.listening import Compiled
-from tests.processes import Server, start_server, start_worker, stop, until
+from tests.processes import Server, start_program, start_server, start_worker, stop, until
 
 LEASE_S = 2.0
+PATIENT_LEASE_S = 6.0
+"""The lease of workers that must not be too slow to keep it, however busy the machine is."""
 
 QUICK = 1
 """Epochs of a trial that is over at once."""
 
 SLOW = 250
 """Epochs of a trial that takes some seconds: long enough to be caught in the middle."""
+
+LONG = 3 * SLOW
+"""Epochs of a trial that outlives the start of another worker."""
 
 ENDLESS = 1000
 LABORIOUS: dict[str, Value] = {"vector_size": 128, "window": 20, "negative": 20}
@@ -56,6 +65,39 @@ class House:
         self.started.append(started)
         return started
 
+    def doomed(
+        self,
+        fate: Fate,
+        *arguments: str,
+        **changes: Any,  # noqa: ANN401 - settings
+    ) -> subprocess.Popen[bytes]:
+        """Another worker, or what the arguments name, with a fate; what it writes is in `log`."""
+        started = start_program(
+            self.settings.model_copy(update=changes),
+            doomed.__name__,
+            *(arguments or ("worker",)),
+            log=self.log,
+            variables=fate.variables(),
+        )
+        self.started.append(started)
+        return started
+
+    @property
+    def log(self) -> Path:
+        """What doomed programs write."""
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return self.settings.data_dir / "doomed.log"
+
+    @property
+    def notes(self) -> Path:
+        """Where those note deaths and reports that are told to."""
+        return self.log.with_name("notes.jsonl")
+
+    def noted(self, what: str) -> list[dict[str, Any]]:
+        """The notes that say this."""
+        lines = self.notes.read_text(encoding="utf-8").splitlines() if self.notes.exists() else []
+        return [words for line in lines if what in (words := json.loads(line))]
+
     def server(self, *, port: int = 0, arguments: tuple[str, ...] = (), **changes: Any) -> Server:  # noqa: ANN401
         """Another server, once it answers."""
         server = start_server(self.settings.model_copy(update=changes), port=port, arguments=arguments)
@@ -66,6 +108,8 @@ class House:
         """Stop everything that was started; tell, for the report of a failure, what had ended already."""
         over = {started.pid: started.returncode for started in self.started if started.poll() is not None}
         sys.stderr.write(f"Ended before, with these exit codes: {over}\n")
+        if self.log.exists():
+            sys.stderr.write(self.log.read_text(encoding="utf-8", errors="replace"))
         try:
             for suspended in self.frozen:
                 with suppress(psutil.NoSuchProcess):
@@ -107,6 +151,7 @@ class House:
             "n_initial": 3,
             "n_iterations": 0,
             "baselines": False,
+            "trainer": Trainer.GENSIM,  # slow enough to be caught in the middle
         }
         wanted |= changes
         if "dataset_id" not in wanted:

@@ -61,11 +61,13 @@ def served(http: httpx2.Client, alias: str = "production") -> Json | None:
     return next((found for found in aliases if found["alias"] == alias), None)
 
 
-def until_live(http: httpx2.Client, model_id: str, *, alias: str = "production") -> None:
-    """Return once a server serves the model."""
+def until_live(http: httpx2.Client, model_id: str, *, generation: int | None = None, alias: str = "production") -> None:
+    """Return once a server serves the model, and where a generation is given, as that one."""
 
     def is_live() -> bool:
         found = served(http, alias)
-        return found is not None and found["live_model_id"] == found["wanted_model_id"] == model_id
+        if found is None or not found["live_model_id"] == found["wanted_model_id"] == model_id:
+            return False
+        return generation is None or found["live_generation"] == generation
 
     until(is_live, f"{model_id} serves as {alias}")

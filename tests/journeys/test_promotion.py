@@ -28,15 +28,15 @@ class Service:
     servers: tuple[httpx2.Client, httpx2.Client]
     models: tuple[str, str]
 
-    def until_live(self, model_id: str, *, alias: str = "production") -> None:
-        """Return once both servers serve the model."""
+    def until_live(self, model_id: str, *, generation: int | None = None, alias: str = "production") -> None:
+        """Return once both servers serve the model, as this generation."""
         for http in self.servers:
-            until_live(http, model_id, alias=alias)
+            until_live(http, model_id, generation=generation, alias=alias)
 
     def point(self, model_id: str, *, alias: str = "production") -> None:
         """Point the alias at a model and wait until it serves."""
-        answered(self.servers[0].put(f"/v1/aliases/{alias}", json={"model_id": model_id}), 200)
-        self.until_live(model_id, alias=alias)
+        moved = answered(self.servers[0].put(f"/v1/aliases/{alias}", json={"model_id": model_id}), 200)
+        self.until_live(model_id, generation=moved["generation"], alias=alias)
 
     def moves(self, alias: str = "production") -> list[tuple[str, int]]:
         """Model and generation of every move of the alias, the last first."""
@@ -62,7 +62,7 @@ def service(compiled: Compiled, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 def test_a_promoted_model_serves_in_every_process_at_the_same_generation(service: Service) -> None:
     latest, generation = service.moves()[0]
-    service.until_live(latest)
+    service.until_live(latest, generation=generation)
     answers = [answered(http.get(f"/v1/songs/{SONG}/neighbours"), 200) for http in service.servers]
     assert answers[0] == answers[1]
     assert (answers[0]["model_id"], answers[0]["generation"]) == (latest, generation)
@@ -111,7 +111,7 @@ def test_no_request_fails_while_the_alias_moves(service: Service) -> None:
                 body = {"model_id": service.models[(number + 1) % 2]}
                 moved = answered(http.put("/v1/aliases/production", json=body), 200)
             if number % 2:
-                service.until_live(moved["model_id"])
+                service.until_live(moved["model_id"], generation=moved["generation"])
     finally:
         enough.set()
         for asker in askers:
@@ -146,7 +146,7 @@ def test_a_damaged_model_is_refused_the_old_one_serves_and_once_mended_it_is_liv
             assert answered(http.get(f"/v1/songs/{SONG}/neighbours"), 200) == earlier
     finally:
         flip(vectors)
-    service.until_live(second)
+    service.until_live(second, generation=moved["generation"])
     for http in service.servers:
         answer = answered(http.get(f"/v1/songs/{SONG}/neighbours"), 200)
         assert (answer["model_id"], answer["generation"]) == (second, moved["generation"])

@@ -37,6 +37,21 @@ def test_a_migrated_database_is_current_and_migrating_again_changes_nothing(data
     engine.dispose()
 
 
+def test_a_lease_of_the_version_before_has_no_length(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'segue.db'}"
+    upgrade(url, revision="0002_study_life")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO datasets (id, spec, state, created_at, attempt, worker_id, lease_expires_at) "
+            "VALUES ('dat_1', '{}', 'preparing', '2026-01-01 12:00:00', 1, 'w', '2026-01-01 12:00:30')"
+        )
+    upgrade(url)
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT worker_id, lease_s FROM datasets").all() == [("w", None)]
+    engine.dispose()
+
+
 def test_an_empty_database_is_not_current_until_it_is_migrated(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'deep' / 'segue.db'}"
     engine = create_engine(url)

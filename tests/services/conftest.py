@@ -16,6 +16,8 @@ from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.datasets import Dataset
 from app.domain.training import Trainer
+from app.domain.tuning.constraints import Constraint
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.stopping import Stopping
@@ -25,6 +27,7 @@ from app.services.models import ModelService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.trials import TrialService
+from tests.fakes.lease_watch import ClockLeaseWatch
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
 LEASE = timedelta(seconds=30)
@@ -35,6 +38,7 @@ class House:
     """Every service on one database."""
 
     clock: FakeClock
+    watch: ClockLeaseWatch
     root: Path
     store: FolderArtifactStore
     units: SqlUnitsOfWork
@@ -60,7 +64,10 @@ class House:
         assert work is not None
         return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
 
-    def study(self, **changes: int | bool | Trainer | Stopping | RetryPolicy) -> Study:
+    def study(
+        self,
+        **changes: int | bool | Trainer | Stopping | RetryPolicy | Pruning | tuple[Constraint, ...],
+    ) -> Study:
         """A queued study on a dataset of its own."""
         spec: StudySpec = study_spec(self.ready_dataset().id, **changes)  # type: ignore[arg-type]
         study = self.studies.create(spec)
@@ -72,6 +79,7 @@ class House:
 def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     """The services on a fresh database, SQLite and PostgreSQL in turn."""
     clock = FakeClock()
+    watch = ClockLeaseWatch(clock)
     engine = create_engine(database_url)
     units = SqlUnitsOfWork(engine, clock=clock)
     store = FolderArtifactStore(tmp_path / "store")
@@ -80,6 +88,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     studies = StudyService(units, ids=ids, signals=signals)
     yield House(
         clock=clock,
+        watch=watch,
         root=tmp_path / "store",
         store=store,
         units=units,
@@ -91,6 +100,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             recognise=recognise,
             sources={"plays": tmp_path / "plays.csv"},
             lease=LEASE,
+            watch=watch,
         ),
         studies=studies,
         trials=TrialService(
@@ -100,8 +110,9 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             signals=signals,
             suggester_for=lambda spec: RandomSearch(spec.space, spec.seed),
             lease=LEASE,
+            watch=watch,
         ),
-        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE),
+        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
     )
     engine.dispose()

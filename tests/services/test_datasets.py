@@ -114,6 +114,15 @@ def test_a_heartbeat_keeps_a_dataset(house: House) -> None:
     assert house.datasets.get(work.dataset.id).progress == progress
 
 
+def test_a_dataset_that_is_kept_alive_between_a_look_and_the_taking_back_is_not_taken(house: House) -> None:
+    house.datasets.create(dataset_spec())
+    work = claim(house)
+    house.clock.advance(LEASE.total_seconds() + 1)
+    house.watch.meanwhile = lambda: house.datasets.heartbeat(work.claim)
+    assert house.datasets.reap() == 0
+    assert house.datasets.heartbeat(work.claim) is HeartbeatAnswer.CONTINUE
+
+
 def test_a_dead_worker_s_dataset_is_prepared_again_and_the_late_one_refused(house: House) -> None:
     house.datasets.create(dataset_spec())
     late = claim(house)

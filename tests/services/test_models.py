@@ -134,6 +134,15 @@ def test_an_unknown_alias_is_not_found(house: House) -> None:
             call()
 
 
+def test_a_model_that_is_kept_alive_between_a_look_and_the_taking_back_is_not_taken(house: House) -> None:
+    promoted(house, completed_study(house))
+    work = claim(house)
+    house.clock.advance(LEASE.total_seconds() + 1)
+    house.watch.meanwhile = lambda: house.models.heartbeat(work.claim)
+    assert house.models.reap() == 0
+    assert house.models.heartbeat(work.claim) is HeartbeatAnswer.CONTINUE
+
+
 def test_a_dead_worker_s_model_is_built_again_and_the_late_one_refused(house: House) -> None:
     promoted(house, completed_study(house))
     late = claim(house)

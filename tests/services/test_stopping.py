@@ -217,6 +217,7 @@ def test_a_study_stops_when_the_expected_improvement_falls_below_the_noise_floor
         signals=PollingSignals(),
         suggester_for=expecting,
         lease=LEASE,
+        watch=house.watch,
     )
     plain = house.study()
     house.studies.cancel(plain.id)

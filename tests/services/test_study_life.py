@@ -289,6 +289,7 @@ def told(house: House) -> dict[int, list[Observation]]:
         signals=PollingSignals(),
         suggester_for=lambda spec: Remembering(spec, told),
         lease=LEASE,
+        watch=house.watch,
     )
     return told
 
@@ -360,6 +361,7 @@ def test_a_point_that_was_suggested_while_the_space_changed_is_not_used(house: H
         signals=PollingSignals(),
         suggester_for=suggester_for,
         lease=LEASE,
+        watch=house.watch,
     )
     work = claim(house)
     assert (work.trial.number, work.trial.revision) == (0, 1)

@@ -117,6 +117,31 @@ def test_a_lapsed_lease_lets_the_trial_run_again_with_the_same_parameters(house:
     assert second.trial.attempt == 2
 
 
+def test_a_lease_that_is_extended_between_a_look_and_the_taking_back_is_kept(house: House) -> None:
+    house.study()
+    work = claim(house)
+    house.clock.advance(LEASE.total_seconds() + 1)
+    house.watch.meanwhile = lambda: house.trials.heartbeat(work.claim)
+    assert house.trials.reap() == 0
+    assert house.trials.heartbeat(work.claim) is HeartbeatAnswer.CONTINUE
+
+
+def test_a_trial_that_ends_between_a_look_and_the_taking_back_stays_ended(house: House) -> None:
+    house.study()
+    work = claim(house)
+    house.clock.advance(LEASE.total_seconds() + 1)
+    house.watch.meanwhile = lambda: complete(house, work, 0.2)
+    assert house.trials.reap() == 0
+    assert house.studies.trial(work.trial.id).state is TrialState.COMPLETED
+
+
+def test_a_lease_tells_its_length(house: House) -> None:
+    house.study()
+    lease = house.studies.trial(claim(house).trial.id).lease
+    assert lease is not None
+    assert lease.length_s == LEASE.total_seconds()
+
+
 def test_a_lost_lease_cannot_complete_a_trial(house: House) -> None:
     study = house.study()
     late = claim(house, "worker-a")

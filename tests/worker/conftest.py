@@ -11,6 +11,7 @@ import pytest
 from app.adapters.artifacts import FolderArtifactStore
 from app.domain.errors import LostLease, SegueError
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
+from app.domain.measurement import EpochMeasurement
 from app.domain.training import Trainer
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialRole
@@ -31,6 +32,9 @@ class Ledger:
         self.progress: list[Progress] = []
         self.failures: list[tuple[Failure, bool]] = []
         self.answer = HeartbeatAnswer.CONTINUE
+        self.epoch_answer = HeartbeatAnswer.CONTINUE
+        self.epochs: list[tuple[int, bool]] = []
+        self.has_epoch = threading.Event()
         self.trouble: SegueError | None = None
         self.n_refused = 0
         self.is_lost = False
@@ -56,6 +60,13 @@ class Ledger:
         if self.is_lost:
             raise LostLease("The lease is somebody else's.")
         self.reports.append(report)
+
+    def measured(self, epoch: int, *, decides: bool) -> HeartbeatAnswer:
+        self.epochs.append((epoch, decides))
+        self.has_epoch.set()
+        if decides:
+            self._reach()
+        return self.epoch_answer if decides else HeartbeatAnswer.CONTINUE
 
     def _reach(self) -> None:
         if self.trouble is not None:
@@ -90,6 +101,12 @@ class HeldAct(Held):
 
     def cancelled(self) -> None:
         self.ledger.note(f"cancelled {self.claim.id}")
+
+    def measured(self, measurement: EpochMeasurement, *, decides: bool) -> HeartbeatAnswer:
+        return self.ledger.measured(measurement.epoch, decides=decides)
+
+    def pruned(self) -> None:
+        self.ledger.note(f"pruned {self.claim.id}")
 
 
 def trial_request(act: Act, *, staged: Path = Path(), memory_bytes: int | None = None) -> TrialRequest:

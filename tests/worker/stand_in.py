@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 import time
+from dataclasses import replace
 from enum import IntEnum
 
 import numpy as np
 
 from app.domain.errors import Infeasible
-from app.domain.lease import Progress
+from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.tuning.trial import TrialOutcome
-from worker.messages import Request, Result, Tell, TrialMeasured, TrialRequest
+from tests.values import epoch_measured
+from worker.messages import Request, Result, Show, Tell, TrialMeasured, TrialRequest
 
 
 class Act(IntEnum):
@@ -34,6 +36,8 @@ class Act(IntEnum):
     MOVE_ON = 11
     DIE_OF_MEMORY = 12
     LACK_IMPORT = 13
+    SHOW_EPOCHS = 14
+    SHOW_IN_VAIN = 15
 
 
 SLEEP_S = 60.0
@@ -50,7 +54,7 @@ def warm_for(request: Request) -> None:
         raise ModuleNotFoundError("No module named 'lacking'")
 
 
-def perform(request: Request, tell: Tell) -> Result:  # noqa: PLR0912
+def perform(request: Request, tell: Tell, show: Show) -> Result:  # noqa: PLR0912
     """Act as told."""
     assert isinstance(request, TrialRequest)
     tell(Progress(phase="train", fraction=0.0, epoch=1))
@@ -85,6 +89,13 @@ def perform(request: Request, tell: Tell) -> Result:  # noqa: PLR0912
             raise OSError("10 requested and 0 written")
         case Act.LACK_IMPORT:
             raise ModuleNotFoundError("No module named 'lacking'")
+        case Act.SHOW_EPOCHS:
+            for epoch in (1, 2, 3):
+                if show(epoch_measured(epoch, 0.1 * epoch), decides=epoch == 2) is HeartbeatAnswer.PRUNE:
+                    return replace(_measured(f"ended after {epoch}"), was_pruned=True)
+        case Act.SHOW_IN_VAIN:
+            show(epoch_measured(1, 0.1), decides=True)
+            time.sleep(SLEEP_S)
         case Act.MOVE_ON:
             for step in range(20):
                 tell(Progress(phase="train", fraction=step / 20, epoch=1))

@@ -14,11 +14,12 @@ from app.adapters.artifacts import FolderArtifactStore
 from app.domain.errors import DamagedArtifact, StorageFull, Unavailable
 from app.domain.lease import HeartbeatAnswer
 from app.domain.ports import ArtifactStore
+from tests.processes import until
 from tests.worker.conftest import HeldAct, Ledger
 from tests.worker.stand_in import Act
 from worker.attempt import Attempt
 from worker.lease import Pulse
-from worker.messages import TrialRequest
+from worker.messages import Answer, TrialRequest
 from worker.runner import Runner
 from worker.stopping import Stopping
 
@@ -122,6 +123,72 @@ def test_a_cancelled_study_ends_its_trial(bench: Bench, ledger: Ledger) -> None:
     with bench.in_the_middle(HeldAct(Act.SLEEP, ledger), lease_s=0.6):
         ledger.answer = HeartbeatAnswer.CANCEL
     assert ledger.reports == ["cancelled sleep"]
+
+
+def test_epochs_are_reported_and_the_child_goes_on_when_told(bench: Bench, ledger: Ledger) -> None:
+    held = HeldAct(Act.SHOW_EPOCHS, ledger)
+    bench.carry_out(held)
+    assert ledger.epochs == [(1, False), (2, True), (3, False)]
+    assert ledger.reports == ["completed show_epochs"]
+    assert not held.results[0].was_pruned
+
+
+def test_a_child_that_is_told_to_end_tells_what_it_measured(bench: Bench, ledger: Ledger) -> None:
+    held = HeldAct(Act.SHOW_EPOCHS, ledger)
+    ledger.epoch_answer = HeartbeatAnswer.PRUNE
+    bench.carry_out(held)
+    assert ledger.epochs == [(1, False), (2, True)]
+    assert ledger.reports == ["completed show_epochs"]
+    assert held.results[0].was_pruned
+    assert held.results[0].outcome.vectors_sha256 == "ended after 2"
+
+
+def test_a_child_goes_on_while_nobody_can_be_asked(bench: Bench, ledger: Ledger) -> None:
+    held = HeldAct(Act.SHOW_EPOCHS, ledger)
+    ledger.trouble = Unavailable("away")
+    ledger.epoch_answer = HeartbeatAnswer.PRUNE
+    thread = threading.Thread(target=bench.carry_out, args=(held,))
+    thread.start()
+    until(lambda: len(ledger.epochs) == 3, "the last epoch is measured")
+    ledger.trouble = None
+    thread.join(20)
+    assert ledger.reports == ["completed show_epochs"]
+
+
+def test_a_child_that_was_not_told_to_end_is_stopped_as_pruned(bench: Bench, ledger: Ledger) -> None:
+    with bench.in_the_middle(HeldAct(Act.SLEEP, ledger), lease_s=0.6):
+        ledger.answer = HeartbeatAnswer.PRUNE
+    assert ledger.reports == ["pruned sleep"]
+
+
+def test_a_child_that_does_not_end_though_told_is_stopped_as_pruned(bench: Bench, ledger: Ledger) -> None:
+    ledger.epoch_answer = HeartbeatAnswer.PRUNE
+    with bench.in_the_middle(HeldAct(Act.SHOW_IN_VAIN, ledger)):
+        assert ledger.has_epoch.wait(10)
+        ledger.answer = HeartbeatAnswer.PRUNE
+    assert ledger.reports == ["pruned show_in_vain"]
+    assert bench.runner.is_usable
+
+
+@pytest.mark.parametrize(
+    ("answer", "reports"),
+    [(HeartbeatAnswer.CANCEL, ["cancelled show_in_vain"]), (HeartbeatAnswer.LOST, [])],
+)
+def test_a_cancelled_or_lost_trial_hears_of_it_at_an_epochs_end(
+    bench: Bench, ledger: Ledger, answer: HeartbeatAnswer, reports: list[str]
+) -> None:
+    ledger.epoch_answer = answer
+    bench.carry_out(HeldAct(Act.SHOW_IN_VAIN, ledger))
+    assert ledger.reports == reports
+
+
+def test_an_answer_that_came_too_late_harms_no_later_work(bench: Bench, ledger: Ledger) -> None:
+    with bench.in_the_middle(HeldAct(Act.SLEEP, ledger, timeout_s=1.0)):
+        bench.runner.answer(Answer(epoch=2, answer=HeartbeatAnswer.PRUNE))
+    held = HeldAct(Act.SHOW_EPOCHS, ledger)
+    bench.carry_out(held)
+    assert ledger.reports[-1] == "completed show_epochs"
+    assert not held.results[0].was_pruned
 
 
 def test_a_lost_lease_ends_the_work_without_a_report(bench: Bench, ledger: Ledger) -> None:

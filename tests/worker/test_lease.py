@@ -46,6 +46,14 @@ def test_a_lease_is_renewed_several_times_before_it_ends() -> None:
     assert not beating.has_lapsed
 
 
+def test_heartbeats_come_as_often_as_is_set() -> None:
+    beats = Beats()
+    beating = Pulse(beats, lease_s=60, claimed_at_s=time.monotonic(), interval_s=0.05)
+    beating.start()
+    assert until(lambda: len(beats.heard) == 3)
+    beating.stop()
+
+
 def test_progress_is_told_soon_and_the_latest_only() -> None:
     beats = Beats()
     beating = pulse(beats, lease_s=60, tell_every_s=0.1)

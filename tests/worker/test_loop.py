@@ -27,12 +27,15 @@ class Line:
         self.acts = list(acts)
         self.n_reaped = 0
         self.n_claims = 0
+        self.names: list[str] = []
+        self.reap_trouble: list[Exception] = []
         self.lock = threading.Lock()
 
     def claim(self, worker_id: str) -> Held | None:
         assert worker_id
         with self.lock:
             self.n_claims += 1
+            self.names.append(worker_id)
             if not self.acts:
                 return None
             act = self.acts.pop(0)
@@ -42,6 +45,8 @@ class Line:
 
     def reap(self) -> int:
         self.n_reaped += 1
+        if self.reap_trouble:
+            raise self.reap_trouble.pop()
         return 1 if self.n_reaped == 1 else 0
 
 
@@ -55,13 +60,19 @@ class Shop:
         self.asked: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.thread: threading.Thread | None = None
 
-    def open(self, *lines: Line, n_slots: int = 1, poll_interval_s: float = 0.05, grace_s: float = 5.0) -> None:
+    def open(
+        self,
+        *lines: Line,
+        n_slots: int = 1,
+        poll_interval_s: float = 0.05,
+        grace_s: float = 5.0,
+        reap_interval_s: float | None = None,
+    ) -> None:
         stopping = Stopping(grace_s=grace_s)
         slots = [
             Slot(
                 "worker-1",
                 queues=lines,
-                reaper=Reaper(lines, lease_s=5),
                 store=self.store,
                 signals=self.signals,
                 stopping=stopping,
@@ -71,7 +82,8 @@ class Shop:
             )
             for _ in range(n_slots)
         ]
-        worker = Worker(slots, signals=self.signals, stopping=stopping, asked=self.asked)
+        reaper = Reaper(lines, lease_s=5, stopping=stopping, interval_s=reap_interval_s)
+        worker = Worker(slots, reaper=reaper, signals=self.signals, stopping=stopping, asked=self.asked)
         self.thread = threading.Thread(target=worker.run)
         self.thread.start()
 
@@ -169,6 +181,33 @@ def test_dead_workers_are_looked_for_now_and_then_and_not_at_every_turn(shop: Sh
     shop.open(line, poll_interval_s=0.01)
     assert until(lambda: line.n_claims > 20)
     assert line.n_reaped == 1
+
+
+def test_dead_workers_are_looked_for_while_every_slot_is_busy(shop: Shop, ledger: Ledger) -> None:
+    line = Line(ledger, [Act.SLEEP])
+    shop.open(line, grace_s=0, reap_interval_s=0.05)
+    assert until(lambda: not line.acts)
+    n_reaped = line.n_reaped
+    assert until(lambda: line.n_reaped > n_reaped + 3)
+    assert ledger.reports == []
+
+
+@pytest.mark.parametrize("trouble", [Unavailable("away"), ZeroDivisionError("a defect")])
+def test_a_look_for_dead_workers_that_fails_keeps_neither_other_queues_nor_later_looks(
+    shop: Shop, ledger: Ledger, trouble: Exception
+) -> None:
+    first, second = Line(ledger), Line(ledger)
+    first.reap_trouble = [trouble]
+    shop.open(first, second, reap_interval_s=0.05)
+    assert until(lambda: first.n_reaped > 1 and second.n_reaped > 0)
+
+
+def test_every_claim_has_a_name_of_its_own_that_tells_the_worker(shop: Shop, ledger: Ledger) -> None:
+    line = Line(ledger, [Act.SUCCEED] * 3)
+    shop.open(line, n_slots=2)
+    assert until(lambda: len(ledger.reports) == 3)
+    assert len(set(line.names)) == len(line.names)
+    assert all(name.startswith("worker-1-") for name in line.names)
 
 
 def test_no_two_workers_share_an_id() -> None:

@@ -3,6 +3,7 @@
 import threading
 
 from worker.loop import Reaper
+from worker.stopping import Stopping
 from worker.sweeping import Sweeper
 
 
@@ -40,10 +41,12 @@ def test_slots_that_come_at_the_same_time_sweep_once() -> None:
 
 def test_it_takes_its_turn_with_the_queues_of_a_worker() -> None:
     swept: list[int] = []
+    stopping = Stopping(grace_s=1)
 
     def sweep() -> int:
         swept.append(1)
+        stopping.ask()
         return 0
 
-    Reaper([Sweeper(sweep)], lease_s=2).reap()
+    Reaper([Sweeper(sweep)], lease_s=2, stopping=stopping).run()
     assert swept == [1]

@@ -20,8 +20,9 @@ from app.domain.datasets import Dataset, DatasetSpec, DatasetState, SourceRefere
 from app.domain.embedding import Scoring, scoring_rows
 from app.domain.errors import DamagedArtifact, Infeasible, InvalidSource
 from app.domain.evaluating import evaluate
-from app.domain.lease import Progress
+from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.listening import Preparation
+from app.domain.measurement import EpochMeasurement
 from app.domain.models import Fit, Lineage, Model, ModelMetrics, ModelState
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
@@ -205,6 +206,45 @@ def test_a_trained_baseline_is_measured_on_both_sets_of_pairs_and_keeps_no_vecto
     assert baseline.outcome.test is not None
     assert not baseline.has_vectors
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("trainer", Trainer)
+def test_a_trial_that_is_told_to_end_tells_the_epochs_it_ran_and_keeps_no_vectors(
+    sample: Path, tmp_path: Path, trainer: Trainer
+) -> None:
+    asked: list[tuple[int, bool]] = []
+
+    def show(measurement: EpochMeasurement, /, *, decides: bool) -> HeartbeatAnswer:
+        asked.append((measurement.epoch, decides))
+        return HeartbeatAnswer.PRUNE if decides else HeartbeatAnswer.CONTINUE
+
+    request = trial_request(sample, tmp_path, parameters=replace(QUICK, epochs=25))
+    result = perform(replace(request, trainer=trainer, decides_after=(3, 6)), lambda _: None, show)
+    assert isinstance(result, TrialMeasured)
+    assert asked == [(2, False), (3, True)]  # the usual second of 25, and the third, at which the rule looks
+    assert result.was_pruned
+    assert not result.has_vectors
+    assert [epoch.epoch for epoch in result.outcome.epochs] == [2, 3]
+    assert result.outcome.validation is None
+    assert {"load", "train", "evaluate", "wait"} == set(result.outcome.times_s)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_that_is_asked_and_goes_on_gives_what_it_gives_unasked(sample: Path, tmp_path: Path) -> None:
+    unasked = measured(trial_request(sample, folder(tmp_path, "a")))
+    asked = measured(replace(trial_request(sample, folder(tmp_path, "b")), decides_after=(1,)))
+    assert asked.outcome.vectors_sha256 == unasked.outcome.vectors_sha256
+    assert asked.outcome.validation == unasked.outcome.validation
+
+
+@pytest.mark.parametrize(("scoring", "n_matrices"), [(Scoring.INPUT, 1), (Scoring.OUTPUT, 2), (Scoring.SUM, 1)])
+def test_a_trial_tells_the_bytes_that_a_model_serves_from(
+    sample: Path, tmp_path: Path, scoring: Scoring, n_matrices: int
+) -> None:
+    parameters = replace(QUICK, epochs=1, scoring=scoring)
+    outcome = measured(trial_request(sample, tmp_path, parameters=parameters)).outcome
+    n_known = int((read_corpus(sample).training_counts() > 0).sum())
+    assert outcome.model_bytes == n_matrices * n_known * QUICK.vector_size * 4
 
 
 @pytest.mark.parametrize("method", [Method.MOST_POPULAR, Method.NEXT_SONG, Method.CO_OCCURRENCE])

@@ -81,7 +81,7 @@ class Rows(Generic[T]):
 
 
 class LeasedRows(Rows[T]):
-    """Rows that workers claim: the dataclass's `lease` is the columns `worker_id` and `lease_expires_at`."""
+    """Rows that workers claim: the dataclass's `lease` is `worker_id`, `lease_expires_at` and `lease_s`."""
 
     def columns(self, value: T) -> dict[str, Any]:
         """The row of a value, its lease flattened."""
@@ -90,12 +90,15 @@ class LeasedRows(Rows[T]):
             **{field.name: getattr(value, field.name) for field in fields(self.kind) if field.name != "lease"},
             "worker_id": None if lease is None else lease.worker_id,
             "lease_expires_at": None if lease is None else lease.expires_at,
+            "lease_s": None if lease is None else lease.length_s,
         }
 
     def value(self, row: Mapping[Any, Any]) -> T:
         """The value of a row, its lease put together."""
         expires_at = row["lease_expires_at"]
-        lease = None if expires_at is None else Lease(worker_id=row["worker_id"], expires_at=expires_at)
+        lease = None
+        if expires_at is not None:
+            lease = Lease(worker_id=row["worker_id"], expires_at=expires_at, length_s=row["lease_s"])
         names = (field.name for field in fields(self.kind) if field.name != "lease")
         found: T = self.kind(lease=lease, **{name: row[name] for name in names})
         return found
@@ -115,14 +118,17 @@ class LeasedRows(Rows[T]):
         updated = self._connection.execute(sa.update(self.table).where(*self._is_held(claim)).values(values))
         return updated.rowcount == 1
 
-    def lapsed(self, now: datetime) -> list[T]:
-        """Those whose lease ran out before `now`, locked; ones that another worker is looking at are left out."""
+    def leased(self) -> list[T]:
+        """Those that are in a worker's hands, or were in a dead one's."""
         return self.many(
-            sa.select(self.table)
-            .where(self.table.c.lease_expires_at < now)
-            .order_by(self.table.c.id)
-            .with_for_update(skip_locked=True)
+            sa.select(self.table).where(self.table.c.lease_expires_at.is_not(None)).order_by(self.table.c.id)
         )
+
+    def unextended(self, seen: T) -> T | None:
+        """The value, locked, if its lease is still the one that it was seen with; None when it is not."""
+        then, columns = self.columns(seen), self.table.c
+        is_same = [columns[name] == then[name] for name in ("id", "attempt", "worker_id", "lease_expires_at")]
+        return self.first(sa.select(self.table).where(*is_same).with_for_update())
 
     def _is_held(self, claim: Claim) -> tuple[sa.ColumnElement[bool], ...]:
         columns = self.table.c

@@ -121,6 +121,7 @@ def _lease() -> list[sa.Column[Any]]:
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("worker_id", sa.String(200)),
         sa.Column("lease_expires_at", Instant, index=True),
+        sa.Column("lease_s", sa.Double),
         sa.Column("progress", Document(Progress)),
     ]
 

@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from app.api.schemas.base import Body, FailureView, Name, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.policies import RetryBody, StoppingBody
+from app.api.schemas.pruning import ConstraintTexts, ConstraintView, PruningBody, SavingsView, constraints_of
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
 from app.api.schemas.trials import STUDY_ID, TRIAL_ID, FailureCountsView, TrialSummaryView
 from app.api.schemas.verdicts import VerdictView
@@ -58,6 +59,8 @@ class StudyBody(Body):
                     },
                     "trainer": "segue",
                     "n_iterations": 40,
+                    "pruning": {"rule": "successive_halving"},
+                    "constraints": ["coverage >= 0.95 * baseline", "model_bytes <= 2e9"],
                     "parallelism": 2,
                 },
             ]
@@ -103,6 +106,8 @@ class StudyBody(Body):
     )
     stopping: StoppingBody = StoppingBody()
     retry: RetryBody = RetryBody()
+    pruning: PruningBody | None = None
+    constraints: ConstraintTexts = Field(default_factory=list)
 
     def spec(self) -> StudySpec:
         """The domain's value. Raises: InvalidRequest."""
@@ -135,6 +140,8 @@ class StudyBody(Body):
             replicates=self.replicates,
             stopping=self.stopping.value(),
             retry=self.retry.value(),
+            pruning=None if self.pruning is None else self.pruning.pruning(),
+            constraints=constraints_of(self.constraints),
         )
 
 
@@ -158,6 +165,8 @@ class StudySpecView(View):
     replicates: int
     stopping: StoppingBody
     retry: RetryBody
+    pruning: PruningBody | None
+    constraints: list[str]
 
     @classmethod
     def of(cls, spec: StudySpec) -> "StudySpecView":
@@ -180,6 +189,8 @@ class StudySpecView(View):
             replicates=spec.replicates,
             stopping=StoppingBody.of(spec.stopping),
             retry=RetryBody.of(spec.retry),
+            pruning=PruningBody.of(spec.pruning),
+            constraints=[str(constraint) for constraint in spec.constraints],
         )
 
 
@@ -244,6 +255,8 @@ EXAMPLE_STUDY: JsonDict = {
             "on": {"failed": None, "timed_out": None, "out_of_memory": 1, "lost": None},
             "abort_after": None,
         },
+        "pruning": None,
+        "constraints": [],
     },
     "revision": 0,
     "version": 0,
@@ -305,6 +318,7 @@ class StudyView(StudySummaryView):
                         "waiting": 0,
                         "running": 1,
                         "completed": 0,
+                        "pruned": 0,
                         "failed": 0,
                         "infeasible": 0,
                         "cancelled": 0,
@@ -324,6 +338,8 @@ class StudyView(StudySummaryView):
                             "created_at": "2026-01-01T12:00:00Z",
                         }
                     ],
+                    "pruning": {"n_pruned": 0, "epochs_saved": 0, "train_s_saved": 0.0},
+                    "constraints": [],
                 }
             ]
         }
@@ -340,6 +356,8 @@ class StudyView(StudySummaryView):
     run_s: float = Field(description="Seconds it has run, those it was queued or paused not counted.")
     failures: FailureCountsView = Field(description="Failed attempts of all its trials by kind.")
     revisions: list[RevisionView] = Field(description="Its search spaces, the present one last.")
+    pruning: SavingsView
+    constraints: list[ConstraintView]
 
     @classmethod
     def of_facts(cls, facts: StudyFacts, verdict: Verdict | None) -> "StudyView":
@@ -365,6 +383,8 @@ class StudyView(StudySummaryView):
                     )
                     for revision in facts.study.all_revisions
                 ],
+                "pruning": SavingsView.of(facts.savings),
+                "constraints": [ConstraintView.of(constraint) for constraint in facts.constraints],
             }
         )
 

@@ -7,11 +7,13 @@ from pydantic.config import JsonDict
 
 from app.api.schemas.base import FailureView, PageParameters, ProgressView, View
 from app.api.schemas.measurements import EpochView, MeasurementView, example_measurement, example_scores
+from app.api.schemas.pruning import PrunedView, StandingView
 from app.domain.embedding import Scoring
 from app.domain.training import TrainingParameters
 from app.domain.tuning.reproducibility import Reproducibility, reproducibility
 from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
+from app.services.studies import TrialFacts
 
 STUDY_ID = "std_0197f3a2417b7b0e8f4dd5b1c6a2e390"
 TRIAL_ID = "trl_0197f3a24fd87aa3a0c7e1f95b3d8c21"
@@ -111,6 +113,8 @@ def _example_trial() -> JsonDict:
         "validation": example_measurement(0.25),
         "test": None,
         "times_s": {"train": 5.1, "evaluate": 0.4},
+        "model_bytes": 36864000,
+        "pruned": None,
         "failure": None,
         "failures": {"failed": 0, "timed_out": 0, "out_of_memory": 0, "lost": 0},
         "not_before": None,
@@ -151,6 +155,8 @@ class TrialSummaryView(View):
     validation: MeasurementView | None
     test: MeasurementView | None = Field(description="Only of baselines and of the winner's confirmation.")
     times_s: dict[str, float] = Field(description="Seconds by phase.")
+    model_bytes: int | None = Field(description="Bytes of the vectors that a model of it serves from.")
+    pruned: PrunedView | None = Field(description="Why it is not trained to its end.")
     failure: FailureView | None
     failures: FailureCountsView = Field(description="How its attempts have failed so far.")
     not_before: datetime | None = Field(description="When it may be begun again, while it waits after a failure.")
@@ -176,23 +182,43 @@ class TrialSummaryView(View):
 
 
 class TrialView(TrialSummaryView):
-    """A trial with its scores after each epoch."""
+    """A trial with its scores after each epoch, also while it runs, and beside the constraints of its study."""
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{**_example_trial(), "epochs": [{"epoch": 1, "train_s": 1.7, "scores": example_scores(0.11)}]}]
+            "examples": [
+                {
+                    **_example_trial(),
+                    "epochs": [{"epoch": 1, "train_s": 1.7, "scores": example_scores(0.11)}],
+                    "constraints": [
+                        {
+                            "constraint": "coverage >= 0.95 * baseline",
+                            "value": 0.41,
+                            "bound": 0.38,
+                            "is_satisfied": True,
+                        }
+                    ],
+                }
+            ]
         }
     )
 
     epochs: list[EpochView] = Field(
         description="Those that were measured; before the last one, on up to 2,000 of the validation pairs."
     )
+    constraints: list[StandingView]
 
     @classmethod
-    def of(cls, trial: Trial) -> "TrialView":
-        """The view of a trial."""
-        epochs = () if trial.outcome is None else trial.outcome.epochs
-        return cls.model_validate({**_fields(trial), "epochs": [EpochView.of(epoch) for epoch in epochs]})
+    def of_facts(cls, facts: TrialFacts) -> "TrialView":
+        """The view of a trial and how it stands."""
+        epochs = () if facts.trial.outcome is None else facts.trial.outcome.epochs
+        return cls.model_validate(
+            {
+                **_fields(facts.trial),
+                "epochs": [EpochView.of(epoch) for epoch in epochs],
+                "constraints": [StandingView.of(standing) for standing in facts.standings],
+            }
+        )
 
 
 def _fields(trial: Trial) -> dict[str, object]:
@@ -212,6 +238,8 @@ def _fields(trial: Trial) -> dict[str, object]:
         "validation": None if outcome is None else MeasurementView.of(outcome.validation),
         "test": None if outcome is None else MeasurementView.of(outcome.test),
         "times_s": {} if outcome is None else outcome.times_s,
+        "model_bytes": None if outcome is None else outcome.model_bytes,
+        "pruned": None if outcome is None else PrunedView.of(outcome.pruned),
         "failure": FailureView.of(trial.failure),
         "failures": FailureCountsView.of(trial.failures),
         "not_before": trial.not_before,

@@ -1,7 +1,7 @@
 """Studies: one search of one space for one objective on one dataset.
 
 queued ──► running ◄──► completed             back to running: extended
-  │ ▲        │ ▲  └◄──► failed (no usable trial)
+  │ ▲        │ ▲  └◄──► failed (no usable trial, or none that keeps the constraints)
   ▼ │        ▼ │
  paused ◄──────┘      any open state ──► cancelled
 """
@@ -15,9 +15,11 @@ from typing import Literal
 from app.domain.errors import InvalidRequest
 from app.domain.lease import Failure
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.constraints import MAX_CONSTRAINTS, Constraint
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.revisions import Revision
-from app.domain.tuning.search_space import SearchSpace
+from app.domain.tuning.search_space import IntParameter, SearchSpace
 from app.domain.tuning.stopping import Stopped, Stopping
 
 
@@ -98,6 +100,8 @@ class StudySpec:
     replicates: int = 0
     stopping: Stopping = field(default_factory=Stopping)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    pruning: Pruning | None = None
+    constraints: tuple[Constraint, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 200 or not self.name.isprintable() or self.name.isspace():
@@ -116,6 +120,37 @@ class StudySpec:
         if self.algorithm == "random" and self.stopping.min_expected_improvement is not None:
             message = "A random search expects nothing of a point: it cannot stop by min_expected_improvement."
             raise InvalidRequest(message, pointer="/stopping/min_expected_improvement")
+        self._check_pruning()
+        self._check_constraints()
+
+    def _check_pruning(self) -> None:
+        longest = self.longest_trial
+        if self.pruning is not None and longest is not None and self.pruning.min_epochs >= longest:
+            message = (
+                f"min_epochs must be below the {longest} epochs of a trial, not {self.pruning.min_epochs}: "
+                "none could be pruned."
+            )
+            raise InvalidRequest(message, pointer="/pruning/min_epochs")
+
+    def _check_constraints(self) -> None:
+        if len(self.constraints) > MAX_CONSTRAINTS:
+            message = f"A study may have {MAX_CONSTRAINTS} constraints, not {len(self.constraints)}."
+            raise InvalidRequest(message, pointer="/constraints")
+        compared = [constraint for constraint in self.constraints if constraint.baseline is not None]
+        if compared and not self.baselines:
+            message = f"The constraint {str(compared[0])!r} needs the baselines, which are turned off."
+            raise InvalidRequest(message, pointer="/baselines")
+
+    @property
+    def longest_trial(self) -> int | None:
+        """The most epochs that a trial may run; None where the space does not say."""
+        tuned = next((parameter for parameter in self.space.parameters if parameter.name == "epochs"), None)
+        if tuned is None:
+            fixed = self.space.fixed.get("epochs")
+            return None if fixed is None else int(fixed)
+        if isinstance(tuned, IntParameter):
+            return tuned.high
+        return max(int(value) for value in tuned.values or ())
 
     @property
     def budget(self) -> int:
@@ -125,7 +160,7 @@ class StudySpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """One study as stored. `best_trial_id` is the best completed trial of the search so far."""
+    """One study as stored. `best_trial_id` is the best completed trial of the search that keeps all constraints."""
 
     id: str
     spec: StudySpec

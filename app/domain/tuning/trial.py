@@ -1,7 +1,8 @@
 """Trials: one point of the search space, trained and measured; and the baselines it stands beside.
 
     waiting ──► running ──► completed
-       ▲           │  ├───► failed        may work if tried again, but the attempts are used up
+       ▲           │  ├───► pruned        did badly after some of its epochs: see `pruning`
+       │           │  ├───► failed        may work if tried again, but the attempts are used up
        └───────────┘  ├───► infeasible    this point never will
      lease lapsed, or └───► cancelled     (from waiting too)
      a failed attempt
@@ -15,13 +16,14 @@ Five roles share these rows, for a row is what a worker claims:
 `transfer`      a point trained again on a sample of the sessions, measured on the validation pairs
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
 from app.domain.lease import Failure, Lease, Progress
 from app.domain.measurement import EpochMeasurement, Measurement
 from app.domain.training import Trainer, TrainingParameters
+from app.domain.tuning.pruning import Pruned
 from app.domain.tuning.retry import FailureCounts
 
 
@@ -31,6 +33,7 @@ class TrialState(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     COMPLETED = "completed"
+    PRUNED = "pruned"
     FAILED = "failed"
     INFEASIBLE = "infeasible"
     CANCELLED = "cancelled"
@@ -42,12 +45,14 @@ TRIAL_MOVES: dict[TrialState, frozenset[TrialState]] = {
         {
             TrialState.WAITING,
             TrialState.COMPLETED,
+            TrialState.PRUNED,
             TrialState.FAILED,
             TrialState.INFEASIBLE,
             TrialState.CANCELLED,
         }
     ),
     TrialState.COMPLETED: frozenset(),
+    TrialState.PRUNED: frozenset(),
     TrialState.FAILED: frozenset(),
     TrialState.INFEASIBLE: frozenset(),
     TrialState.CANCELLED: frozenset(),
@@ -109,6 +114,8 @@ class TrialOutcome:
     """What a completed trial reports. `times_s` are seconds by phase; `vectors_sha256` names the vectors.
 
     `threads` and `cpu` (its kind) say what computed them; None where that is not known.
+    Of a running or pruned trial it holds the epochs measured so far, and why it is pruned once that is decided.
+    `model_bytes` are those of the vectors that a model of it serves from, if it has any.
     """
 
     validation: Measurement | None
@@ -120,6 +127,12 @@ class TrialOutcome:
     cpu: str | None = None
     has_ranks: bool = False
     """What became of each pair is kept (see `pairing`)."""
+    model_bytes: int | None = None
+    pruned: Pruned | None = None
+
+    def with_epochs(self, epochs: tuple[EpochMeasurement, ...]) -> "TrialOutcome":
+        """With these epochs unless it knows of more: reports may come late, and twice."""
+        return replace(self, epochs=epochs) if len(epochs) >= len(self.epochs) else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,10 @@ from pydantic import TypeAdapter
 
 from app.domain.errors import InvalidRequest
 from app.domain.training import DEFAULT_TRAINER
+from app.domain.tuning.constraints import parse
+from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.revisions import Revision
+from app.domain.tuning.search_space import CategoricalParameter, SearchSpace, preset
 from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import OPEN_STATES, STUDY_MOVES, Objective, Study, StudySpec, StudyState
 from tests.values import NOON, study_spec
@@ -127,7 +130,53 @@ def test_study_whose_space_was_never_changed_has_one_revision() -> None:
 
 def test_spec_survives_json() -> None:
     stored = TypeAdapter(StudySpec)
-    assert stored.validate_json(stored.dump_json(SPEC)) == SPEC
+    pruned = replace(
+        SPEC,
+        baselines=True,
+        pruning=Pruning(rule="successive_halving", min_epochs=2),
+        constraints=(parse("coverage >= 0.9 * baseline"),),
+    )
+    for spec in (SPEC, pruned):
+        assert stored.validate_json(stored.dump_json(spec)) == spec
+
+
+def test_a_spec_from_before_pruning_prunes_nothing() -> None:
+    stored = TypeAdapter(StudySpec)
+    told = stored.dump_python(SPEC, mode="json")
+    del told["pruning"], told["constraints"]
+    assert stored.validate_python(told) == SPEC
+
+
+@pytest.mark.parametrize(
+    ("space", "longest"),
+    [
+        (preset("article", epochs=7, overrides={}), 7),
+        (preset("extended", epochs=3, overrides={}), 100),
+        (preset("article", epochs=3, overrides={"epochs": CategoricalParameter(name="epochs", choices=(2, 9, 4))}), 9),
+        (SearchSpace(parameters=SPEC.space.parameters, fixed={}), None),
+    ],
+)
+def test_the_longest_trial_is_as_the_space_says(space: SearchSpace, longest: int | None) -> None:
+    assert replace(SPEC, space=space).longest_trial == longest
+
+
+def test_a_rule_that_could_prune_no_trial_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="below the 3 epochs of a trial") as refused:
+        replace(SPEC, pruning=Pruning(rule="median", min_epochs=3))
+    assert refused.value.pointer == "/pruning/min_epochs"
+
+
+def test_a_bound_set_by_a_baseline_needs_the_baselines() -> None:
+    with pytest.raises(InvalidRequest, match="'coverage >= 2 \\* baseline' needs the baselines") as refused:
+        replace(SPEC, baselines=False, constraints=(parse("coverage >= 0.1"), parse("coverage >= 2 * baseline")))
+    assert refused.value.pointer == "/baselines"
+    assert replace(SPEC, baselines=False, constraints=(parse("coverage >= 0.1"),)).constraints
+
+
+def test_more_constraints_than_the_most_are_refused() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        replace(SPEC, constraints=(parse("coverage >= 0.1"),) * 11)
+    assert refused.value.pointer == "/constraints"
 
 
 def test_every_state_has_its_moves_and_the_open_ones_can_be_cancelled() -> None:

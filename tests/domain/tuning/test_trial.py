@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from app.domain.training import Trainer, TrainingParameters
+from app.domain.tuning.constraints import parse
 from app.domain.tuning.suggester import Observation, observations
 from app.domain.tuning.trial import (
     ENDED_STATES,
@@ -15,7 +16,7 @@ from app.domain.tuning.trial import (
     baselines,
     trained_by,
 )
-from tests.values import NOON, measurement, outcome
+from tests.values import NOON, epoch_measured, measurement, outcome
 
 PARAMETERS = TrainingParameters(window=7)
 
@@ -95,3 +96,34 @@ def test_trials_that_tell_nothing_are_not_observed(state: TrialState) -> None:
 
 def test_trial_without_hyperparameters_is_not_observed() -> None:
     assert observations([replace(trial(0), parameters=None)]) == []
+
+
+def test_a_pruned_trial_is_observed_as_what_it_may_have_been_worth() -> None:
+    finished = replace(outcome(0.4), epochs=(epoch_measured(1, 0.2), epoch_measured(3, 0.4)))
+    stopped = TrialOutcome(validation=None, epochs=(epoch_measured(1, 0.1),))
+    told = observations(
+        [
+            trial(0, state=TrialState.COMPLETED, told=finished),
+            trial(1, state=TrialState.PRUNED, told=stopped),
+            trial(2, state=TrialState.RUNNING, told=stopped),
+        ]
+    )
+    assert [seen.value for seen in told] == [0.4, pytest.approx(0.2), None]
+
+
+def test_violations_are_observed_once_they_are_known() -> None:
+    constraints = (parse("coverage >= 2 * baseline"), parse("popularity <= 0.2"))
+    baseline = replace(trial(0, state=TrialState.RUNNING), role=TrialRole.BASELINE, name="gensim_defaults")
+    done = trial(1, state=TrialState.COMPLETED, told=outcome(0.4))
+    (pending,) = observations([baseline, done], constraints=constraints)
+    assert (pending.value, pending.violations) == (None, ())
+    measured = replace(baseline, state=TrialState.COMPLETED, outcome=outcome(0.1))
+    (known,) = observations([measured, done], constraints=constraints)
+    assert known.value == 0.4
+    assert list(known.violations) == pytest.approx([0.5, -0.5])
+
+
+def test_epochs_that_were_told_late_take_nothing_back() -> None:
+    told = TrialOutcome(validation=None, epochs=(epoch_measured(1, 0.1), epoch_measured(2, 0.2)))
+    assert told.with_epochs(told.epochs[:1]) == told
+    assert told.with_epochs((*told.epochs, epoch_measured(3, 0.3))).epochs[-1].epoch == 3

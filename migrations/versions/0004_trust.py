@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0003_trust"
-down_revision = "0002_study_life"
+revision = "0004_trust"
+down_revision = "0003_lease_lengths"
 branch_labels = None
 depends_on = None
 
