@@ -97,11 +97,13 @@ def main() -> int:
     if n_swept:
         _log.info("Removed %d folder(s) that dead workers left.", n_swept)
     _log.info("Worker %s is ready.", worker_id)
-    threading.Thread(target=_load_suggesters, name="suggesters").start()
+    loading = threading.Thread(target=_load_suggesters, name="suggesters")
+    loading.start()
     try:
         assemble(container, shape=shape, worker_id=worker_id, asked=asked).run()
     finally:
         container.stop()
+        loading.join()  # what is imported may not be left by half: modules register what is to be done at the exit
     _log.info("Worker %s has stopped.", worker_id)
     return 0
 

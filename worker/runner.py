@@ -187,8 +187,8 @@ class Runner:
 
     def _overhear(self) -> None:
         stderr = _pipe(self._popen.stderr)
-        while select.select([stderr], [], []) and self._take_output():
-            pass
+        while self._take_output():
+            select.select([stderr], [], [])
 
     def _take_output(self) -> bool:
         """Keep the end of all that can be read now; False once there will never be more."""
