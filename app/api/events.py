@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from app.api.dependencies import FromServices, StudyPath
+from app.api.following import Aside, Said
 from app.api.problems import problems
 from app.domain.events import Event
 
@@ -47,7 +48,8 @@ async def follow_study(study_id: StudyPath, services: FromServices, last_event_i
     """Its events from the first one on, or after `Last-Event-ID`, then each as it happens, until the study has ended.
 
     Events are stored with the change that they tell of: after a dropped connection none is missing and none comes
-    twice. `progress` tells how far running trials are; it is not stored.
+    twice. `progress` tells how far running trials are; it is not stored. A stream without `end` at its end was broken
+    off, by a server that stops, say: connect again.
     """
     cursor = 0 if last_event_id is None else int(last_event_id)
     if not await services.following.has_more(study_id, cursor):
@@ -56,13 +58,14 @@ async def follow_study(study_id: StudyPath, services: FromServices, last_event_i
     return StreamingResponse(body, media_type=MEDIA_TYPE, headers={"Cache-Control": "no-store"})
 
 
-async def _encoded(stream: AsyncIterator[Event | dict[str, Any] | None]) -> AsyncIterator[bytes]:
+async def _encoded(stream: AsyncIterator[Said]) -> AsyncIterator[bytes]:
     async for said in stream:
         match said:
             case Event():
                 yield format_sse_event(event=said.kind, id=str(said.id), data_str=orjson.dumps(said.document).decode())
-            case None:
+            case Aside.SILENCE:
                 yield KEEPALIVE_COMMENT
+            case Aside.OVER:
+                yield END
             case _:
                 yield format_sse_event(event="progress", data_str=orjson.dumps(said).decode())
-    yield END

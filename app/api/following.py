@@ -7,8 +7,11 @@ more: it reads them by itself when it is ready.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from enum import Enum, auto
 from functools import partial
 from typing import Any
 
@@ -17,17 +20,32 @@ import anyio.to_thread
 
 from app.domain.errors import Unavailable
 from app.domain.events import Event
+from app.domain.ports import Signals
 from app.services.events import PAGE, EventService, News
 
 MOST_HANDED = 2 * PAGE
 """Events that wait for a slow listener; more of them and it reads for itself."""
 
+_log = logging.getLogger(__name__)
+
 N_READERS = 2
 """Threads that read for listeners; all others are left to requests."""
 
-
 HEARTBEAT_S = 15.0
 """Seconds of silence after which a stream says that it is alive: so a client that left is noticed, too."""
+
+
+class Aside(Enum):
+    """What a stream says beside what happened."""
+
+    SILENCE = auto()
+    """Nothing has happened for long."""
+    OVER = auto()
+    """The study has ended, and nothing more will come: it is not said where a stream ends before."""
+
+
+Said = Event | dict[str, Any] | Aside
+"""An event, how far the study is, or something aside."""
 
 
 class Listener:
@@ -41,6 +59,8 @@ class Listener:
         self.is_behind = True
         """It must read for itself: at first, and when more came than it took."""
         self.is_over = False
+        self.is_cut = False
+        """Nobody looks for it any more: it ends, and its client comes again."""
 
     def hand(self, news: News) -> None:
         """Take what is new."""
@@ -50,22 +70,28 @@ class Listener:
         self.progress, self.is_over = news.progress, news.is_over
         self.changed.set()
 
+    def cut(self) -> None:
+        """Have it end."""
+        self.is_cut = True
+        self.changed.set()
+
 
 class Following:
     """All listeners of this process. Used from the event loop alone."""
 
     def __init__(
-        self, events: EventService, *, wait: Callable[[float], None], poll_s: float, heartbeat_s: float = HEARTBEAT_S
+        self, events: EventService, *, signals: Signals, poll_s: float, heartbeat_s: float = HEARTBEAT_S
     ) -> None:
         self._events = events
-        self._wait = wait
+        self._signals = signals
         self._poll_s = poll_s
         self._heartbeat_s = heartbeat_s
         self._listeners: dict[str, set[Listener]] = {}
         self._seen: dict[str, int] = {}
         self._looking: asyncio.Task[None] | None = None
         self._readers = anyio.CapacityLimiter(N_READERS)
-        self._waiters = anyio.CapacityLimiter(1)
+        # One thread, always the same: signals remember by thread what was heard before.
+        self._waiting = ThreadPoolExecutor(max_workers=1, thread_name_prefix="following")
         self._is_stopped = False
 
     @property
@@ -79,10 +105,10 @@ class Following:
         events, is_over = await self._read(partial(self._events.after, study_id, cursor))
         return bool(events) or not is_over
 
-    async def stream(self, study_id: str, cursor: int) -> AsyncIterator[Event | dict[str, Any] | None]:
-        """Every event after one in order, in between how far the study is, and None after a long silence.
+    async def stream(self, study_id: str, cursor: int) -> AsyncIterator[Said]:
+        """Every event after one in order, in between how far the study is; ends when the study has.
 
-        Ends when the study has.
+        Ends before where this process stops or cannot look any more: the client comes again and goes on.
         """
         listener = await self._registered(study_id)
         told: dict[str, Any] | None = None
@@ -90,15 +116,7 @@ class Following:
             while True:
                 listener.changed.clear()
                 if listener.is_behind:
-                    listener.is_behind = False
-                    while True:
-                        events, is_over = await self._read(partial(self._events.after, study_id, cursor))
-                        for event in events:
-                            cursor = event.id
-                            yield event
-                        if len(events) < PAGE:
-                            break
-                    listener.is_over = listener.is_over or is_over
+                    await self._catch_up(listener, cursor)
                 handed, listener.handed = listener.handed, []
                 for event in handed:
                     if event.id > cursor:
@@ -107,25 +125,46 @@ class Following:
                 if listener.progress is not None and listener.progress != told:
                     told = listener.progress
                     yield told
-                if self._is_stopped or (listener.is_over and not listener.handed and not listener.is_behind):
+                if self._is_stopped or listener.is_cut:
+                    return
+                if listener.is_behind:
+                    continue
+                if listener.is_over and not listener.handed:
+                    yield Aside.OVER
                     return
                 with anyio.move_on_after(self._heartbeat_s) as silence:
                     await listener.changed.wait()
                 if silence.cancelled_caught:
-                    yield None
+                    yield Aside.SILENCE
+        except Unavailable:
+            return  # its client comes again, and is told so then
         finally:
             self._leave(listener)
 
+    async def _catch_up(self, listener: Listener, cursor: int) -> None:
+        """Hand it the next page of what it missed; it stays behind if there may be more than that."""
+        listener.is_behind = False
+        events, is_over = await self._read(partial(self._events.after, listener.study_id, cursor))
+        if listener.is_behind or len(events) == PAGE:
+            listener.handed, listener.is_behind = events, True  # what it was handed comes after a gap: read it again
+        else:
+            listener.handed = [*events, *listener.handed]
+            listener.is_over = listener.is_over or is_over
+
+    def close(self) -> None:
+        """End every stream, and those that come yet once they have said what they missed."""
+        self._is_stopped = True
+        self._cut_all()
+
     async def stop(self) -> None:
         """End every stream and the looking."""
-        self._is_stopped = True
-        for listeners in self._listeners.values():
-            for listener in listeners:
-                listener.changed.set()
+        self.close()
         if self._looking is not None:
             self._looking.cancel()
             with suppress(asyncio.CancelledError):
                 await self._looking
+            await anyio.to_thread.run_sync(self._signals.wake)
+        await anyio.to_thread.run_sync(self._waiting.shutdown)
 
     async def _registered(self, study_id: str) -> Listener:
         if study_id not in self._seen:
@@ -144,12 +183,21 @@ class Following:
             self._listeners.pop(listener.study_id, None)
             self._seen.pop(listener.study_id, None)
 
+    def _cut_all(self) -> None:
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener.cut()
+
     async def _look(self) -> None:
         """Look at what changed for as long as somebody listens."""
-        while self._listeners:
-            with suppress(Unavailable):  # listeners wait, and miss nothing, until the database is back
-                await self._look_once()
-            await anyio.to_thread.run_sync(self._wait, self._poll_s, limiter=self._waiters, abandon_on_cancel=True)
+        try:
+            while self._listeners and not self._is_stopped:
+                with suppress(Unavailable):  # listeners wait, and miss nothing, until the database is back
+                    await self._look_once()
+                await asyncio.wrap_future(self._waiting.submit(self._signals.wait, self._poll_s))
+        except Exception:
+            _log.exception("Nobody looks for events any more: streams end, and the next one begins it anew.")
+            self._cut_all()
 
     async def _look_once(self) -> None:
         found = await self._read(partial(self._events.news, dict(self._seen)))

@@ -8,6 +8,8 @@ changed under its lock: whoever has seen id n has seen everything of that study 
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.domain.tuning.trial import TrialOutcome
+
 Kind = Literal["study", "trial", "measurement"]
 
 
@@ -19,3 +21,12 @@ class Event:
     study_id: str
     kind: Kind
     document: dict[str, Any]
+
+
+def epochs_of(outcome: TrialOutcome | None) -> list[dict[str, Any]]:
+    """The objective on the validation pairs after each epoch that was measured, as an event tells it."""
+    epochs = () if outcome is None else outcome.epochs
+    return [
+        {"epoch": told.epoch, "objective": None if told.scores.objective is None else told.scores.objective.value}
+        for told in epochs
+    ]

@@ -3,12 +3,13 @@
 Replicate i of every source has seed (study seed + 1 + i) mod 2^31, so that winner and baselines are paired by seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import product
 
 from app.domain.ports import Ids
 from app.domain.tuning.study import LIMITS, Study
-from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
+from app.domain.tuning.trial import ENDED_STATES, Method, Trial, TrialRole, TrialState
 
 
 def further_trials(study: Study, trials: Sequence[Trial], *, ids: Ids, now: datetime) -> list[Trial]:
@@ -21,27 +22,27 @@ def further_trials(study: Study, trials: Sequence[Trial], *, ids: Ids, now: date
     if best is None:
         return []
     made = []
-    confirmations = _of(trials, TrialRole.CONFIRMATION)
-    if not any(trial.source_trial_id == best.id for trial in confirmations):
-        made.append(_confirmation_of(best, identity=ids.new("trl"), number=len(confirmations), now=now))
-    replicates = _of(trials, TrialRole.REPLICATE)
-    has = {(trial.source_trial_id, trial.seed) for trial in replicates}
-    number = len(replicates)
-    for seed in replicate_seeds(study):
-        for source in [best, *replicated_baselines(trials)]:
-            if (source.id, seed) not in has:
-                made.append(_replicate_of(source, seed=seed, identity=ids.new("trl"), number=number, now=now))
-                number += 1
+    if not _is_confirmed(best.id, trials):
+        n_confirmations = len(_of(trials, TrialRole.CONFIRMATION))
+        made.append(_confirmation_of(best, identity=ids.new("trl"), number=n_confirmations, now=now))
+    sources = {source.id: source for source in [best, *replicated_baselines(trials)]}
+    missing = _unreplicated(study, trials, sources=sources)
+    for number, (source_id, seed) in enumerate(missing, start=len(_of(trials, TrialRole.REPLICATE))):
+        source = sources[source_id]
+        made.append(_replicate_of(source, seed=seed, identity=ids.new("trl"), number=number, now=now))
     return made
 
 
 def n_further(study: Study, trials: Sequence[Trial]) -> int:
     """How many trials will be made for the present winner, or for the first, beside those there are."""
-    best = study.best_trial_id
-    n_confirmations = not any(trial.source_trial_id == best for trial in _of(trials, TrialRole.CONFIRMATION))
-    sources = {best, *(trial.id for trial in _of(trials, TrialRole.BASELINE) if _is_replicated(trial))}
-    n_made = sum(trial.source_trial_id in sources for trial in _of(trials, TrialRole.REPLICATE))
-    return n_confirmations + max(0, study.spec.replicates * len(sources) - n_made)
+    best = study.best_trial_id or "the first winner"
+    baselines = [
+        trial.id
+        for trial in _of(trials, TrialRole.BASELINE)
+        if _is_trained(trial) and (trial.state is TrialState.COMPLETED or trial.state not in ENDED_STATES)
+    ]
+    n_confirmations = 0 if _is_confirmed(best, trials) else 1
+    return n_confirmations + len(_unreplicated(study, trials, sources=[best, *baselines]))
 
 
 def replicate_seeds(study: Study) -> list[int]:
@@ -53,13 +54,22 @@ def replicate_seeds(study: Study) -> list[int]:
 def replicated_baselines(trials: Sequence[Trial]) -> list[Trial]:
     """The baselines that training noise concerns: those that were trained."""
     return [
-        trial
-        for trial in _of(trials, TrialRole.BASELINE)
-        if _is_replicated(trial) and trial.state is TrialState.COMPLETED
+        trial for trial in _of(trials, TrialRole.BASELINE) if _is_trained(trial) and trial.state is TrialState.COMPLETED
     ]
 
 
-def _is_replicated(trial: Trial) -> bool:
+def _unreplicated(study: Study, trials: Sequence[Trial], *, sources: Iterable[str]) -> list[tuple[str, int]]:
+    """Which of these sources (ids) have no replicate yet under which seed, seed by seed."""
+    made = {(trial.source_trial_id, trial.seed) for trial in _of(trials, TrialRole.REPLICATE)}
+    wanted = product(replicate_seeds(study), list(sources))
+    return [(source, seed) for seed, source in wanted if (source, seed) not in made]
+
+
+def _is_confirmed(best_id: str, trials: Sequence[Trial]) -> bool:
+    return any(trial.source_trial_id == best_id for trial in _of(trials, TrialRole.CONFIRMATION))
+
+
+def _is_trained(trial: Trial) -> bool:
     return trial.method is Method.WORD2VEC
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.domain.errors import NotFound
-from app.domain.events import Event
+from app.domain.events import Event, epochs_of
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.tuning.study import OPEN_STATES
 from app.domain.tuning.trial import ENDED_STATES, TrialState
@@ -73,6 +73,7 @@ def _progress(unit: UnitOfWork, study_id: str) -> dict[str, Any]:
                 "number": trial.number,
                 "phase": None if trial.progress is None else trial.progress.phase,
                 "fraction": None if trial.progress is None else trial.progress.fraction,
+                "epochs": epochs_of(trial.outcome),
             }
             for trial in unit.trials.in_state(study_id, TrialState.RUNNING)
         ],

@@ -7,7 +7,7 @@ from typing import Any
 from app.domain.measurement import Estimate, Measurement
 from app.domain.repositories import UnitsOfWork
 from app.domain.training import TrainingParameters
-from app.domain.tuning.trial import Trial
+from app.domain.tuning.trial import Trial, TrialOutcome
 
 PAGE = 200
 
@@ -41,6 +41,8 @@ def _columns() -> dict[str, type]:
         "attempt": int,
         "source_trial_id": str,
         "seed": int,
+        "sample_fraction": float,
+        "revision": int,
         **PARAMETERS,
     }
     for pair_set in SETS:
@@ -50,6 +52,7 @@ def _columns() -> dict[str, type]:
         columns |= {f"{pair_set}_coverage": float, f"{pair_set}_popularity": float}
     columns |= {f"{phase}_s": float for phase in PHASES}
     columns |= {"created_at": datetime, "started_at": datetime, "finished_at": datetime}
+    columns |= {"model_bytes": int, "last_epoch": int, "last_epoch_objective": float}
     columns |= {"vectors_sha256": str, "threads": int, "cpu": str, "failure_code": str, "failure_reason": str}
     return columns
 
@@ -99,6 +102,8 @@ def row_of(trial: Trial) -> Row:
         "attempt": trial.attempt,
         "source_trial_id": trial.source_trial_id,
         "seed": trial.seed,
+        "sample_fraction": trial.sample_fraction,
+        "revision": trial.revision,
         "created_at": trial.created_at,
         "started_at": trial.started_at,
         "finished_at": trial.finished_at,
@@ -108,6 +113,7 @@ def row_of(trial: Trial) -> Row:
         row |= {"failure_code": trial.failure.code, "failure_reason": trial.failure.reason}
     if outcome is not None:
         row |= {"vectors_sha256": outcome.vectors_sha256, "threads": outcome.threads, "cpu": outcome.cpu}
+        row |= {"model_bytes": outcome.model_bytes, **_last_epoch(outcome)}
         row |= {f"{phase}_s": outcome.times_s.get(phase) for phase in PHASES}
         row |= _scores("validation", outcome.validation) | _scores("test", outcome.test)
     return row
@@ -117,6 +123,15 @@ def _parameters(parameters: TrainingParameters | None) -> Row:
     if parameters is None:
         return {}
     return {name: kind(getattr(parameters, name)) for name, kind in PARAMETERS.items()}
+
+
+def _last_epoch(outcome: TrialOutcome) -> Row:
+    """How far the trial was measured: all that is known of a pruned one."""
+    if not outcome.epochs:
+        return {}
+    last = outcome.epochs[-1]
+    objective = last.scores.objective
+    return {"last_epoch": last.epoch, "last_epoch_objective": None if objective is None else objective.value}
 
 
 def _scores(pair_set: str, measurement: Measurement | None) -> Row:

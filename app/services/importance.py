@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from app.domain.repositories import UnitsOfWork
 from app.domain.tuning.importance import Importance, Observed, observed
+from app.domain.tuning.revisions import within
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import TrialRole
 
@@ -18,8 +19,12 @@ class ImportanceService:
         self._estimate = estimate
 
     def of(self, study_id: str) -> Importance:
-        """Of the trials measured so far. Raises: NotFound, Conflict when they are too few or all alike."""
+        """Of the trials measured so far whose point the present space holds.
+
+        Pruned trials count as the suggester takes them. Raises: NotFound, Conflict when they are too few or all alike.
+        """
         with self._units.reading() as unit:
             study = unit.studies.get(study_id)
             search = unit.trials.of_study(study_id, role=TrialRole.SEARCH)
-        return self._estimate(observed(study.spec.space, observations(search)))
+        space = study.spec.space
+        return self._estimate(observed(space, within(space, observations(search))))

@@ -7,6 +7,7 @@ from itertools import combinations
 from app.domain.errors import Conflict, NotFound
 from app.domain.ports import Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.tuning.constraints import Constraint, is_feasible
 from app.domain.tuning.study import Study, StudyState
 from app.domain.tuning.transfer import Agreement, Transfer, TransferSpec, agreement
 from app.domain.tuning.trial import ENDED_STATES, Trial, TrialRole, TrialState
@@ -82,7 +83,7 @@ class TransferService:
         if study.state is not StudyState.COMPLETED:
             raise Conflict(f"Study {study_id!r} is {study.state.value}: a transfer needs one that is completed.")
         trials = unit.trials.of_study(study_id)
-        top = _top(trials, spec.n_top)
+        top = _top(trials, spec.n_top, constraints=study.spec.constraints)
         if len(top) < FEWEST_POINTS:
             raise Conflict(f"A transfer needs {FEWEST_POINTS} measured trials; study {study_id!r} has {len(top)}.")
         points = [*top, *replicated_baselines(trials)]
@@ -153,14 +154,15 @@ class TransferService:
         )
 
 
-def _top(trials: Sequence[Trial], n: int) -> list[Trial]:
-    measured = [
-        (trial, trial.objective)
+def _top(trials: Sequence[Trial], n: int, *, constraints: Sequence[Constraint]) -> list[Trial]:
+    """The best n, those that break a constraint after all others, the best first."""
+    known = {trial.name: trial for trial in trials if trial.role is TrialRole.BASELINE}
+    ranked = [
+        (is_feasible(constraints, trial, known) is False, -trial.objective, trial.number, trial)
         for trial in trials
-        if trial.role is TrialRole.SEARCH and trial.state is TrialState.COMPLETED
+        if trial.role is TrialRole.SEARCH and trial.state is TrialState.COMPLETED and trial.objective is not None
     ]
-    ranked = [(trial, value) for trial, value in measured if value is not None]
-    return [trial for trial, _ in sorted(ranked, key=lambda pair: (-pair[1], pair[0].number))[:n]]
+    return [trial for *_, trial in sorted(ranked, key=lambda row: row[:3])[:n]]
 
 
 def _on(trials: Sequence[Trial], point: Trial, fraction: float, *, is_usable: bool = False) -> Trial | None:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from app.adapters.sql import tables
-from app.domain.events import Event, Kind
+from app.domain.events import Event, Kind, epochs_of
 from app.domain.measurement import Estimate, Measurement
 from app.domain.tuning.study import Study
 from app.domain.tuning.trial import Trial
@@ -65,6 +65,7 @@ def append_trial(connection: Connection, trial: Trial) -> None:
             **_named(trial),
             "validation": _scores(trial.outcome.validation),
             "test": _scores(trial.outcome.test),
+            "epochs": epochs_of(trial.outcome),
             "times_s": trial.outcome.times_s,
         }
         _append(connection, trial.study_id, "measurement", measured)

@@ -121,12 +121,13 @@ def judged(rivals: Sequence[Rival]) -> Verdict | None:
         finding, against = Finding.IMPROVED, min(deciding, key=_least)
     else:
         finding, against = Finding.NO_EVIDENCE, min((r for r in deciding if not r.is_beaten), key=_least)
+    beaten_by = tuple(rival for rival in rivals if rival.standing != "reference" and rival.beats)
     return Verdict(
         finding=finding,
-        reason=_reason(finding, against),
+        reason=_reason(finding, against, beaten_by),
         against=against.name,
         differences=against.differences,
-        beaten_by=tuple(rival.name for rival in rivals if rival.standing != "reference" and rival.beats),
+        beaten_by=tuple(rival.name for rival in beaten_by),
     )
 
 
@@ -135,7 +136,7 @@ def _least(rival: Rival) -> float:
     return min(difference.low for difference in rival.differences)
 
 
-def _reason(finding: Finding, against: Rival) -> str:
+def _reason(finding: Finding, against: Rival, beaten_by: Sequence[Rival]) -> str:
     told = " and ".join(_told(difference) for difference in against.differences)
     match finding:
         case Finding.IMPROVED:
@@ -144,7 +145,8 @@ def _reason(finding: Finding, against: Rival) -> str:
             said = "The winner scores lower than"
         case Finding.NO_EVIDENCE:
             said = "The winner is not shown to score higher than"
-    return f"{said} {against.name}: {told}."
+    warning = "".join(f" It scores lower than {rival.name}, which trains nothing." for rival in beaten_by)
+    return f"{said} {against.name}: {told}.{warning}"
 
 
 def _told(difference: Difference) -> str:

@@ -73,6 +73,8 @@ def test_baselines_are_trained_by_gensim_and_every_other_trial_by_the_studys_tra
         TrialRole.SEARCH: trainer,
         TrialRole.BASELINE: Trainer.GENSIM,
         TrialRole.CONFIRMATION: trainer,
+        TrialRole.REPLICATE: trainer,
+        TrialRole.TRANSFER: trainer,
     }
 
 
