@@ -55,10 +55,12 @@ def _news(unit: UnitOfWork, study_id: str, cursor: int) -> News:
 
 
 def _is_over(unit: UnitOfWork, study_id: str) -> bool:
+    """Whether nothing will happen to the study for now: trials that were running when it was cancelled end later."""
     try:
-        return unit.studies.get(study_id).state not in OPEN_STATES
+        is_open = unit.studies.get(study_id).state in OPEN_STATES
     except NotFound:
         return True
+    return not is_open and not unit.trials.in_state(study_id, TrialState.RUNNING)
 
 
 def _progress(unit: UnitOfWork, study_id: str) -> dict[str, Any]:
