@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.engine import Engine
@@ -18,30 +19,27 @@ from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
-from app.domain.errors import DamagedArtifact
-from app.domain.pairing import PairRanks
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
+from app.domain.tuning.first_points import FirstPointsSuggester
 from app.domain.tuning.importance import Importance, Observed
 from app.domain.tuning.random_search import RandomSearch
+from app.domain.tuning.revisions import holds
+from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
-from app.domain.tuning.trial import Trial
+from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.events import EventService
 from app.services.exporting import ExportService
 from app.services.importance import ImportanceService
-from app.services.leasing import artifact_name
 from app.services.models import ModelService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.transfers import TransferService
 from app.services.trials import TrialService
-from app.services.verdicts import RanksOf, VerdictService
-
-RANKS = "ranks"
-"""The artifact store's name for what became of each pair under a trial."""
+from app.services.verdicts import VerdictService
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +53,7 @@ class Container:
     live: LiveIndexes
     datasets: DatasetService
     studies: StudyService
+    comparisons: ComparisonService
     life: StudyLife
     verdicts: VerdictService
     importance: ImportanceService
@@ -104,8 +103,9 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             watch=_watch(settings),
         ),
         studies=studies,
+        comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
-        verdicts=VerdictService(units, ranks_of=_ranks_of(store)),
+        verdicts=VerdictService(units, store=store, read_ranks=partial(read_ranks, pair_set="test")),
         importance=ImportanceService(units, estimate=_importance),
         exports=ExportService(units, writers={"csv": csv_bytes, "parquet": parquet_bytes}),
         transfers=TransferService(units, ids=ids, signals=signals),
@@ -138,25 +138,21 @@ def _watch(settings: Settings) -> LeaseWatch:
 
 
 def _suggester_for(spec: StudySpec) -> Suggester:
+    """What the study asks for, beneath what it begins with and what makes one objective of two."""
+    suggester = _single_suggester_for(spec)
+    if spec.objectives:
+        suggester = ScalarisingSuggester(suggester, names=spec.objectives, seed=spec.seed)
+    points = [point for point in spec.first_points if holds(spec.space, point)]
+    return FirstPointsSuggester(suggester, points) if points else suggester
+
+
+def _single_suggester_for(spec: StudySpec) -> Suggester:
     if spec.algorithm == "random":
         return RandomSearch(spec.space, spec.seed)
     # Imported when a worker first asks: a server never suggests and starts without loading scikit-learn.
     from app.adapters.bayes_opt import suggester_for  # noqa: PLC0415
 
     return suggester_for(spec)
-
-
-def _ranks_of(store: FolderArtifactStore) -> RanksOf:
-    def of_test(trial: Trial) -> PairRanks | None:
-        """Those of the test pairs; None where they were not kept or can be read no more: intervals are looked at."""
-        if trial.outcome is None or not trial.outcome.has_ranks:
-            return None
-        try:
-            return read_ranks(store.open(RANKS, artifact_name(trial.id, trial.attempt)), "test")
-        except DamagedArtifact:
-            return None
-
-    return of_test
 
 
 def _importance(found: Observed) -> Importance:

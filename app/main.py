@@ -18,6 +18,7 @@ from prometheus_client import (
 
 from app.api import (
     aliases,
+    comparisons,
     datasets,
     events,
     health,
@@ -81,6 +82,7 @@ def create_app(container: Container) -> FastAPI:
         uploads,
         datasets,
         studies,
+        comparisons,
         study_life,
         results,
         transfers,
@@ -109,6 +111,7 @@ def services_of(container: Container) -> Services:
     return Services(
         datasets=container.datasets,
         studies=container.studies,
+        comparisons=container.comparisons,
         life=container.life,
         verdicts=container.verdicts,
         importance=container.importance,

@@ -21,6 +21,7 @@ def corpus(
     segments: Sequence[str] = (),
     session_segments: Sequence[int] | None = None,
     split: Split | None = None,
+    artists: Sequence[int] | None = None,
 ) -> Corpus:
     """A corpus whose sessions end in their pairs: those of the last `n_test` sessions are test pairs."""
     split = split or Split()
@@ -36,4 +37,6 @@ def corpus(
         validation=pairs(*held_out[:n_validation]),
         test=pairs(*held_out[n_validation:]),
         split=split,
+        session_segments=np.array(of_session, dtype=np.int32),
+        artists=None if artists is None else np.array(artists, dtype=np.int32),
     )

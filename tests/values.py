@@ -1,9 +1,14 @@
 """Values of the domain for tests that do not care about most of their fields."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+import numpy as np
 
 from app.domain.datasets import Counts, DatasetSpec, LengthQuantiles, SourceReference, Statistics
 from app.domain.measurement import EpochMeasurement, Estimate, Measurement, Scores
+from app.domain.pairing import PairRanks, Ranks, pair_values
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.constraints import Constraint
 from app.domain.tuning.pruning import Pruning
@@ -105,8 +110,8 @@ def epoch_measured(epoch: int, objective: float, *, train_s: float = 1.0) -> Epo
     return EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement(objective).overall)
 
 
-def statistics() -> Statistics:
-    """The statistics of a tiny dataset."""
+def statistics(segments: Mapping[str, int] | None = None) -> Statistics:
+    """The statistics of a tiny dataset; `segments` are validation pairs by segment."""
     counts = Counts(
         plays=9,
         sessions=3,
@@ -117,4 +122,30 @@ def statistics() -> Statistics:
         repeat_pairs=0,
         session_length=LengthQuantiles(min=3, p25=3.0, p50=3.0, p75=3.0, p95=3.0, max=3),
     )
-    return Statistics(raw_plays=9, overall=counts, segments={}, dropped={})
+    by_segment = {name: replace(counts, validation_pairs=n) for name, n in (segments or {}).items()}
+    return Statistics(raw_plays=9, overall=counts, segments=by_segment, dropped={})
+
+
+N_OF_SEGMENT = 200
+"""Pairs of each segment of `ranks_of`."""
+
+
+def ranks_of(hits: Sequence[int]) -> PairRanks:
+    """So many hits at rank 1 among the pairs of each of the segments ar and en."""
+    found = np.concatenate([np.arange(N_OF_SEGMENT) < n for n in hits]).astype(np.uint8)
+    return PairRanks(found, np.repeat(np.arange(2), N_OF_SEGMENT).astype(np.uint8), ("ar", "en"))
+
+
+def measured_on(ranks: PairRanks, *, coverage: float = 0.5) -> Measurement:
+    """The measurement that has these ranks."""
+
+    def scores(of: Ranks) -> Scores:
+        mean = float(pair_values(of, hr_weight=0.5).mean())
+        return replace(measurement(mean).overall, objective=replace(estimate(mean), n=len(of)), n_pairs=len(of))
+
+    return replace(
+        measurement(0.5),
+        overall=scores(ranks.ranks),
+        segments={name: scores(ranks.of_segment(name)) for name in ranks.segments},
+        coverage=coverage,
+    )

@@ -49,7 +49,7 @@ class TrialRequest:
     """Measure one trial. `vectors` holds those that a confirmation measures; others are trained.
 
     `sample_fraction` is the share of the sessions that training sees; None: all. After the epochs `decides_after` the
-    child asks whether to go on.
+    child asks whether to go on. What became of each pair is left in the folder `ranks`, if there is one.
     """
 
     limits: Limits
@@ -63,6 +63,7 @@ class TrialRequest:
     seed: int
     vectors: Path | None = None
     sample_fraction: float | None = None
+    ranks: Path | None = None
     decides_after: tuple[int, ...] = ()
     subject: Literal["trial"] = "trial"
 
@@ -71,6 +72,7 @@ class TrialRequest:
 class ModelRequest:
     """Build a model's files. `sources` are given when the whole dataset must be compiled again for a full fit.
 
+    `scope` names the segment that training sees alone.
     Training is only repeatable with the study's own number of threads; searching neighbours may use more.
     """
 
@@ -85,6 +87,7 @@ class ModelRequest:
     seed: int
     vectors: Path | None
     sources: Sources | None
+    scope: str | None = None
     subject: Literal["model"] = "model"
 
 

@@ -56,8 +56,9 @@ def _embeddings(request: ModelRequest, folder: Path, tell: Tell) -> Embeddings:
         return read_vectors(request.vectors)
     parameters = request.model.parameters
     tell(Progress(phase="train", fraction=0.0))
+    corpus = read_corpus(folder)
     return trainer_of(request.trainer).train(
-        read_corpus(folder),
+        corpus if request.scope is None else corpus.scoped(request.scope),
         parameters,
         seed=request.seed,
         threads=request.training_threads,

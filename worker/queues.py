@@ -146,6 +146,10 @@ class HeldDataset(Held):
         )
 
 
+COMPARED_BY_PAIRS = frozenset({TrialRole.SEARCH, TrialRole.BASELINE, TrialRole.CONFIRMATION})
+"""Trials of which it is kept what became of each pair."""
+
+
 class HeldTrial(Held):
     """A trial to run."""
 
@@ -158,12 +162,14 @@ class HeldTrial(Held):
         self._service = service
         self._allowance = allowance
         self._artifacts = artifacts
+        self._ranks: Path | None = None
         self._epochs: tuple[EpochMeasurement, ...] = ()
         self._n_told = 0
 
     def request(self, *, staged: Path, scratch: Path) -> TrialRequest:
         """Measure the trial."""
         trial, spec, vectors = self._work.trial, self._work.spec, self._work.vectors
+        self._ranks = scratch if trial.role in COMPARED_BY_PAIRS else None
         pruning = spec.pruning if trial.role is TrialRole.SEARCH else None
         n_epochs = 0 if trial.parameters is None else trial.parameters.epochs
         return TrialRequest(
@@ -178,6 +184,7 @@ class HeldTrial(Held):
             seed=spec.seed if trial.seed is None else trial.seed,
             sample_fraction=trial.sample_fraction,
             vectors=None if vectors is None else self._artifacts.open("trials", vectors),
+            ranks=self._ranks,
             decides_after=() if pruning is None else pruning.decides_after(n_epochs),
         )
 
@@ -203,7 +210,12 @@ class HeldTrial(Held):
         if measured.was_pruned:
             self._service.pruned(self.claim, measured.outcome)
             return
-        self._service.complete(self.claim, measured.outcome, staged=staged if measured.has_vectors else None)
+        self._service.complete(
+            self.claim,
+            measured.outcome,
+            staged=staged if measured.has_vectors else None,
+            ranks=self._ranks if measured.outcome.has_ranks else None,
+        )
 
     def cancelled(self) -> None:
         """Report that it was stopped as told."""
@@ -250,6 +262,7 @@ class HeldModel(Held):
             seed=work.spec.seed,
             vectors=None if is_full else self._artifacts.open("trials", work.vectors),
             sources=self._sources() if is_full and is_sample else None,
+            scope=work.spec.objective.scope,
         )
 
     def complete(self, result: Result, staged: Path) -> None:

@@ -12,15 +12,18 @@ from typing import assert_never
 from app.adapters import best_scores  # noqa: F401 # a runner compiles it before it forks, not each child
 from app.adapters.corpus import read_corpus
 from app.adapters.exact_search import ExactNeighbourSearch
+from app.adapters.ranks import PairSet, write_ranks
 from app.adapters.vectors import read_vectors, vectors_sha256, write_vectors
 from app.domain import plain_baselines
 from app.domain.embedding import Embeddings, scoring_rows, served_bytes
 from app.domain.evaluating import answerable_queries, evaluate, evaluate_lists
 from app.domain.lease import HeartbeatAnswer, Progress
-from app.domain.listening import Pairs
+from app.domain.listening import Corpus, Pairs
 from app.domain.measurement import EpochMeasurement, Measurement
+from app.domain.pairing import PairRanks
 from app.domain.sampling import sampled
 from app.domain.training import TrainingParameters, TrainingProgress
+from app.domain.tuning.aggregating import aggregated
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
 from worker.machine import cpu_kind
 from worker.messages import Show, Tell, TrialMeasured, TrialRequest
@@ -85,9 +88,9 @@ class _TrialRun:
         self._epochs: list[EpochMeasurement] = []
         self._training_began = 0.0
         self._validation: Measurement | None = None
+        self._ranks: dict[PairSet, PairRanks] = {}
         with self._phase("load"):
-            corpus, fraction = read_corpus(request.corpus), request.sample_fraction
-            self._corpus = corpus if fraction is None else sampled(corpus, fraction)
+            self._corpus = _corpus_of(request)
             self._counts = self._corpus.training_counts()
 
     def outcome(self) -> TrialMeasured:
@@ -98,6 +101,7 @@ class _TrialRun:
         return self._trained()
 
     def outcome_so_far(self) -> TrialMeasured:
+        self._ranks.clear()  # they are of some of the pairs
         return replace(self._measured(test=None, sha256=None, has_vectors=False), was_pruned=True)
 
     def _trained(self) -> TrialMeasured:
@@ -115,7 +119,7 @@ class _TrialRun:
             )
         is_tested = request.role in {TrialRole.BASELINE, TrialRole.REPLICATE}
         is_kept = request.role is TrialRole.SEARCH
-        test = self._measurement(embeddings, self._corpus.test) if is_tested else None
+        test = self._measurement(embeddings, "test") if is_tested else None
         with self._phase("write"):
             sha256 = write_vectors(request.staged, embeddings) if is_kept else vectors_sha256(embeddings)
         measured = self._measured(test=test, sha256=sha256, has_vectors=is_kept)
@@ -129,9 +133,9 @@ class _TrialRun:
             return
         aside_s = sum(self._watch.seconds.get(phase, 0.0) for phase in ("evaluate", "wait"))
         train_s = time.perf_counter() - self._training_began - aside_s
-        is_last, pairs = epoch == parameters.epochs, self._corpus.validation
-        measurement = self._measurement(embeddings, pairs if is_last else pairs.spread(MOST_PAIRS_MEASURED))
-        self._epochs.append(EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement.overall))
+        is_last = epoch == parameters.epochs
+        measurement = self._measurement(embeddings, "validation", at_most=None if is_last else MOST_PAIRS_MEASURED)
+        self._epochs.append(EpochMeasurement(epoch=epoch, train_s=train_s, scores=measurement.judged_scores))
         if is_last:
             self._validation = measurement
         with self._watch.phase("wait") if decides else nullcontext():
@@ -145,29 +149,32 @@ class _TrialRun:
             raise ValueError(msg)
         with self._phase("load"):
             embeddings = read_vectors(self._request.vectors)
-        test = self._measurement(embeddings, self._corpus.test)
+        test = self._measurement(embeddings, "test")
         return self._measured(test=test, sha256=vectors_sha256(embeddings), has_vectors=False)
 
     def _plain_baseline(self) -> TrialMeasured:
-        self._validation = self._plain_measurement(self._corpus.validation)
-        return self._measured(test=self._plain_measurement(self._corpus.test), sha256=None, has_vectors=False)
+        self._validation = self._plain_measurement("validation")
+        return self._measured(test=self._plain_measurement("test"), sha256=None, has_vectors=False)
 
-    def _measurement(self, embeddings: Embeddings, pairs: Pairs) -> Measurement:
-        request, corpus = self._request, self._corpus
+    def _measurement(self, embeddings: Embeddings, pair_set: PairSet, *, at_most: int | None = None) -> Measurement:
+        request, corpus, pairs = self._request, self._corpus, self._pairs(pair_set)
         with self._phase("evaluate"):
-            return evaluate(
+            measurement = evaluate(
                 scoring_rows(embeddings, self._parameters().scoring),
-                pairs,
+                pairs if at_most is None else pairs.spread(at_most),
                 search=self._search,
                 k=request.objective.k,
                 hr_weight=request.objective.hr_weight,
                 repeats=corpus.split.repeats,
                 segments=corpus.segments,
                 training_counts=self._counts,
+                artists=corpus.artists,
+                on_ranks=lambda ranks: self._keep(pair_set, ranks),
             )
+        return self._aggregated(measurement)
 
-    def _plain_measurement(self, pairs: Pairs) -> Measurement:
-        request, corpus = self._request, self._corpus
+    def _plain_measurement(self, pair_set: PairSet) -> Measurement:
+        request, corpus, pairs = self._request, self._corpus, self._pairs(pair_set)
         with self._phase("evaluate"):
             queries = answerable_queries(pairs)
             match request.method:
@@ -182,7 +189,7 @@ class _TrialRun:
                     raise ValueError(msg)
                 case _ as never:
                     assert_never(never)
-            return evaluate_lists(
+            measurement = evaluate_lists(
                 lists,
                 queries,
                 pairs,
@@ -191,9 +198,26 @@ class _TrialRun:
                 repeats=corpus.split.repeats,
                 segments=corpus.segments,
                 training_counts=self._counts,
+                artists=corpus.artists,
+                on_ranks=lambda ranks: self._keep(pair_set, ranks),
             )
+        return self._aggregated(measurement)
+
+    def _pairs(self, pair_set: PairSet) -> Pairs:
+        return self._corpus.validation if pair_set == "validation" else self._corpus.test
+
+    def _keep(self, pair_set: PairSet, ranks: PairRanks) -> None:
+        """Those of the last epoch stay."""
+        self._ranks[pair_set] = ranks
+
+    def _aggregated(self, measurement: Measurement) -> Measurement:
+        objective = self._request.objective
+        return aggregated(measurement, aggregate=objective.aggregate, weights=objective.weights)
 
     def _measured(self, *, test: Measurement | None, sha256: str | None, has_vectors: bool) -> TrialMeasured:
+        if self._request.ranks is not None and self._ranks:
+            with self._phase("write"):
+                write_ranks(self._request.ranks, self._ranks)
         outcome = TrialOutcome(
             validation=self._validation,
             test=test,
@@ -202,6 +226,7 @@ class _TrialRun:
             vectors_sha256=sha256,
             threads=self._request.limits.threads,
             cpu=cpu_kind(),
+            has_ranks=self._request.ranks is not None and bool(self._ranks),
         )
         return TrialMeasured(outcome=outcome, has_vectors=has_vectors)
 
@@ -216,6 +241,13 @@ class _TrialRun:
         self._tell(Progress(phase=name, fraction=0.0))
         with self._watch.phase(name):
             yield
+
+
+def _corpus_of(request: TrialRequest) -> Corpus:
+    """What the trial trains and is measured on: of the scope's sessions alone, of a sample of them."""
+    corpus, scope, fraction = read_corpus(request.corpus), request.objective.scope, request.sample_fraction
+    scoped = corpus if scope is None else corpus.scoped(scope)
+    return scoped if fraction is None else sampled(scoped, fraction)
 
 
 def training_progress(progress: TrainingProgress, parameters: TrainingParameters) -> Progress:

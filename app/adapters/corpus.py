@@ -2,6 +2,7 @@
 
     plays.npy int32 (n_plays,)          offsets.npy int64 (n_sessions + 1,)    session_segments.npy int32 (n_sessions,)
     validation.npy, test.npy int32 (n_pairs, 3): query, target, segment        songs.parquet, in vocabulary order
+    artists.npy int32 (n_songs,): the artist's number, -1 for none; absent when no song has one
     history_users.parquet               history_offsets.npy int64 (n_users + 1,)
     history_songs.npy int32, history_played_at.npy int64 (n_history,)          corpus.json
 
@@ -26,7 +27,14 @@ from numpy.typing import NDArray
 from app.domain.errors import DamagedArtifact
 from app.domain.listening import Corpus, Pairs, Repeats, Split
 
-FORMAT = 1
+FORMAT = 2
+READABLE = frozenset({1, FORMAT})
+"""Format 1 has no artists."""
+
+FINGERPRINT_FORMAT = 1
+"""Content without artists has the fingerprint that it had before there were any."""
+
+ARTISTS = "artists.npy"
 BATCH_ROWS = 65_536
 CONTENT = (
     "plays.npy",
@@ -38,7 +46,7 @@ CONTENT = (
     "history_songs.npy",
     "history_played_at.npy",
 )
-"""The arrays that make the fingerprint, in its order."""
+"""The arrays that make the fingerprint, in its order; then the artists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +119,10 @@ def write_corpus(folder: Path, *, segments: tuple[str, ...], split: Split) -> st
 
 def _fingerprint(folder: Path, *, segments: tuple[str, ...], split: dict[str, Any]) -> str:
     digest = hashlib.sha256()
-    digest.update(json.dumps({"format": FORMAT, "segments": segments, "split": split}, sort_keys=True).encode())
-    for name in CONTENT:
+    digest.update(
+        json.dumps({"format": FINGERPRINT_FORMAT, "segments": segments, "split": split}, sort_keys=True).encode()
+    )
+    for name in (*CONTENT, *([ARTISTS] if (folder / ARTISTS).is_file() else [])):
         array = np.load(folder / name, mmap_mode="r", allow_pickle=False)
         digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
         for start in range(0, len(array), BATCH_ROWS):
@@ -123,6 +133,21 @@ def _fingerprint(folder: Path, *, segments: tuple[str, ...], split: dict[str, An
             digest.update(len(identity).to_bytes(4, "little"))
             digest.update(identity)
     return digest.hexdigest()
+
+
+def write_artists(folder: Path) -> None:
+    """Write the numbers of the artists that `songs.parquet` names, as they first appear; nothing when it names none."""
+    numbers: dict[str, int] = {}
+    artists = np.full(pq.read_metadata(folder / "songs.parquet").num_rows, -1, dtype=np.int32)
+    row = 0
+    with pq.ParquetFile(folder / "songs.parquet") as file:
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=["artist"]):
+            for artist in batch.column(0).to_pylist():
+                if artist:
+                    artists[row] = numbers.setdefault(artist, len(numbers))
+                row += 1
+    if numbers:
+        np.save(folder / ARTISTS, artists, allow_pickle=False)
 
 
 def _texts(path: Path, column: str) -> Iterator[bytes]:
@@ -140,6 +165,9 @@ def read_corpus(path: Path) -> Corpus:
     _demand_offsets(path / "offsets.npy", offsets=offsets, n_values=len(plays))
     if len(segments) != len(offsets) - 1:
         raise DamagedArtifact(f"{path.name}/session_segments.npy has {len(segments)} rows for {len(offsets) - 1}.")
+    artists = _load(path / ARTISTS, dtype=np.int32, n_columns=None) if (path / ARTISTS).is_file() else None
+    if artists is not None and len(artists) != told.n_songs:
+        raise DamagedArtifact(f"{path.name}/{ARTISTS} has {len(artists)} rows for {told.n_songs} songs.")
     return Corpus(
         n_songs=told.n_songs,
         plays=plays,
@@ -148,6 +176,8 @@ def read_corpus(path: Path) -> Corpus:
         validation=_pairs(path / "validation.npy"),
         test=_pairs(path / "test.npy"),
         split=told.split,
+        session_segments=segments,
+        artists=artists,
     )
 
 
@@ -178,7 +208,7 @@ def read_histories(path: Path) -> Histories:
 def _read_told(path: Path) -> Told:
     try:
         told = json.loads((path / "corpus.json").read_text(encoding="utf-8"))
-        if told["format"] != FORMAT:
+        if told["format"] not in READABLE:
             raise DamagedArtifact(f"{path.name}/corpus.json has format {told['format']!r}, not {FORMAT}.")
         split = told["split"]
         return Told(

@@ -158,8 +158,7 @@ class _Sessions:
 
     def __init__(self, corpus: Corpus, *, held_out: bool) -> None:
         self._plays = np.asarray(corpus.plays)
-        n_hidden = corpus.split.n_held_out if held_out else 0
-        starts, ends = np.asarray(corpus.offsets[:-1]), np.asarray(corpus.offsets[1:]) - n_hidden
+        starts, ends = np.asarray(corpus.offsets[:-1]), corpus.training_ends(held_out=held_out)
         is_seen = ends > starts
         self._starts, self._ends = _cut(starts[is_seen], ends[is_seen])
         counts = corpus.training_counts(held_out=held_out)

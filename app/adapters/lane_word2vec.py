@@ -240,8 +240,7 @@ def _sessions(corpus: Corpus, parameters: TrainingParameters, *, held_out: bool)
 
 def training_pieces(corpus: Corpus, *, held_out: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Starts and ends, in order, of what training sees of each session, in pieces of at most LONGEST_SESSION plays."""
-    n_hidden = corpus.split.n_held_out if held_out else 0
-    starts, ends = np.asarray(corpus.offsets[:-1]), np.asarray(corpus.offsets[1:]) - n_hidden
+    starts, ends = np.asarray(corpus.offsets[:-1]), corpus.training_ends(held_out=held_out)
     starts, ends = starts[ends > starts], ends[ends > starts]
     n_pieces = -(-(ends - starts) // LONGEST_SESSION)
     if (n_pieces == 1).all():

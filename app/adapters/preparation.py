@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from app.adapters.compiling import compile_sessions, compile_vocabulary, write_arrays, write_histories, write_songs
-from app.adapters.corpus import write_corpus
+from app.adapters.corpus import write_artists, write_corpus
 from app.adapters.disk import naming_a_full_disk
 from app.adapters.duckdb_engine import Engine, open_engine
 from app.adapters.filtering import choose_sessions
@@ -91,6 +91,7 @@ def _prepare(
         segment_by=spec.segment_by,
     )
     write_songs(engine, vocabulary, catalogue, folder=staged)
+    write_artists(staged)
     write_arrays(
         engine,
         chosen,

@@ -15,6 +15,7 @@ from app.api.following import Following
 from app.api.problems import Refused
 from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
 from app.domain.serving import ServingStatus
+from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.exporting import ExportService
 from app.services.idempotency import Idempotency, Replay
@@ -37,6 +38,7 @@ class Services:
 
     datasets: DatasetService
     studies: StudyService
+    comparisons: ComparisonService
     life: StudyLife
     verdicts: VerdictService
     importance: ImportanceService
@@ -67,6 +69,7 @@ ModelPath = Annotated[ResourceId, Path(description="The model's id.")]
 UploadPath = Annotated[ResourceId, Path(description="The upload's id.")]
 AliasPath = Annotated[AliasName, Path(description="The alias.")]
 SongPath = Annotated[PathIdentifier, Path(description="The song's id, percent-encoded.")]
+SegmentPath = Annotated[PathIdentifier, Path(description="The segment's name, percent-encoded.")]
 UserPath = Annotated[PathIdentifier, Path(description="The user's id, percent-encoded.")]
 
 

@@ -104,11 +104,15 @@ def resume_study(study_id: StudyPath, services: FromServices) -> StudySummaryVie
 def promote_study(
     study_id: StudyPath, services: FromServices, key: FromKey, body: PromotionBody = DEFAULT_PROMOTION
 ) -> Response:
-    """Ask for a model of a completed study's best trial; the alias moves to it once it is built and checked."""
+    """Ask for a model of a completed study's best trial, or of another trial; the alias moves to it once it is built.
+
+    It is checked before that.
+    """
     model = services.models.promote(
         study_id,
         alias=body.alias,
         fit=Fit(body.fit),
+        trial_id=body.trial_id,
         idempotency=None if key is None else key.once(ModelView.of),
     )
     return answered(model, ModelView.of, status=HTTPStatus.ACCEPTED, collection="/v1/models")

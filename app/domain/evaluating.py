@@ -18,6 +18,8 @@ segments             the same numbers over the pairs of one segment; every segme
 coverage             distinct songs in the lists of the answered queries, over all songs of the vocabulary
 popularity           mean training plays of the songs in those lists, a list weighing as many pairs as it answers,
                      over the plays of the most played song
+artist share         of the pairs of songs in a list whose artists are known, those with the same artist; the mean over
+                     the lists that have such a pair, a list weighing as many pairs as it answers
 interval             95 %. HR: Wilson. NDCG and objective: m +- z s / sqrt(n), s the sample deviation over pairs, kept
                      in [0, 1]; with fewer than 5 hits or fewer than 5 misses s says little, so Wilson's at the mean,
                      which is wider since Var <= m (1 - m) for values in [0, 1]. No pairs: no number, never (0, 0)
@@ -26,6 +28,7 @@ The measurement after an epoch is this same function on that epoch's vectors.
 Source: HR and NDCG with one relevant song, Caselles-Dupre et al. 2018; Wilson 1927.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -36,6 +39,7 @@ from numpy.typing import NDArray
 from app.domain.embedding import ScoringRows
 from app.domain.listening import Pairs, Repeats
 from app.domain.measurement import Estimate, Measurement, Scores
+from app.domain.pairing import LEFT_OUT, PairRanks
 from app.domain.ports import NeighbourSearch
 
 Z = NormalDist().inv_cdf(0.975)
@@ -46,6 +50,13 @@ FEWEST_FOR_NORMAL = 5
 
 Lists = NDArray[np.signedinteger]
 """Recommended vocabulary rows `(n_queries, k)`, best first, padded with -1."""
+
+LISTS_AT_ONCE = 1 << 16
+"""Lists whose artists are compared together."""
+
+
+def _ignored(_ranks: PairRanks) -> None:
+    """Nobody asks what became of each pair."""
 
 
 def evaluate(
@@ -58,6 +69,8 @@ def evaluate(
     repeats: Repeats,
     segments: tuple[str, ...],
     training_counts: NDArray[np.int64],
+    artists: NDArray[np.int32] | None = None,
+    on_ranks: Callable[[PairRanks], None] = _ignored,
 ) -> Measurement:
     """A model's measurement on `pairs`: its neighbours searched, then counted by the rules of the module header."""
     queries = answerable_queries(pairs)
@@ -70,6 +83,8 @@ def evaluate(
         repeats=repeats,
         segments=segments,
         training_counts=training_counts,
+        artists=artists,
+        on_ranks=on_ranks,
     )
 
 
@@ -118,21 +133,26 @@ def evaluate_lists(
     repeats: Repeats,
     segments: tuple[str, ...],
     training_counts: NDArray[np.int64],
+    artists: NDArray[np.int32] | None = None,
+    on_ranks: Callable[[PairRanks], None] = _ignored,
 ) -> Measurement:
     """The measurement of any recommender: `lists[i]` answers `queries[i]`; queries ascend and cover the pairs'.
 
-    `lists` keep the rules known songs only, query left out and ties. Raises: ValueError when a query has no list.
+    `lists` keep the rules known songs only, query left out and ties. `artists` `(n_songs,)` numbers each song's artist,
+    -1 for none; `on_ranks` hears what became of each pair. Raises: ValueError when a query has no list.
     """
     outcomes = _outcomes(lists, queries, pairs, is_known=is_known, repeats=repeats)
     (overall,) = _scores(outcomes, np.zeros(len(pairs), dtype=np.int64), n_groups=1, hr_weight=hr_weight)
     by_segment = _scores(outcomes, pairs.segment, n_groups=len(segments), hr_weight=hr_weight) if segments else []
     coverage, popularity = _breadth(lists, outcomes.list_weights, training_counts)
+    on_ranks(_pair_ranks(outcomes, pairs, segments))
     return Measurement(
         k=lists.shape[1],
         overall=overall,
         segments=dict(zip(segments, by_segment, strict=True)),
         coverage=coverage,
         popularity=popularity,
+        artist_share=None if artists is None else artist_share(lists, outcomes.list_weights, artists),
     )
 
 
@@ -141,6 +161,7 @@ class _Outcomes:
     """What became of each pair, arrays `(n_pairs,)`; and the pairs that each list answers, `(n_queries,)`."""
 
     is_measured: NDArray[np.bool_]
+    rank: NDArray[np.int64]
     is_hit: NDArray[np.bool_]
     gain: NDArray[np.float64]
     is_unknown_query: NDArray[np.bool_]
@@ -167,6 +188,7 @@ def _outcomes(
     gain[is_hit] = 1.0 / np.log2(1.0 + rank[is_hit])
     return _Outcomes(
         is_measured=~is_repeat if repeats is Repeats.DROP else np.ones(len(pairs), dtype=np.bool_),
+        rank=rank,
         is_hit=is_hit,
         gain=gain,
         is_unknown_query=is_unknown_query,
@@ -174,6 +196,13 @@ def _outcomes(
         is_repeat=is_repeat,
         list_weights=np.bincount(answered_by, minlength=len(queries)),
     )
+
+
+def _pair_ranks(outcomes: _Outcomes, pairs: Pairs, segments: tuple[str, ...]) -> PairRanks:
+    ranks = outcomes.rank.astype(np.uint8)  # k is at most 100
+    ranks[~outcomes.is_measured] = LEFT_OUT
+    segment = pairs.segment.astype(np.uint8) if segments else np.zeros(len(pairs), np.uint8)
+    return PairRanks(ranks, segment, segments)
 
 
 def _positions(queries: NDArray[np.int64], wanted: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -267,3 +296,26 @@ def _breadth(
     if n_listed == 0:
         return None, None
     return float(is_recommended.mean()), n_plays / n_listed / int(training_counts.max())
+
+
+def artist_share(lists: Lists, weights: NDArray[np.int64], artists: NDArray[np.int32]) -> float | None:
+    """How often two songs of a list have the same artist, in [0, 1]; None when no list has two songs with artists.
+
+    >>> lists = np.array([[0, 1, 2], [3, -1, -1]])
+    >>> artist_share(lists, np.array([1, 1]), np.array([7, 7, 8, 8], dtype=np.int32))
+    0.3333333333333333
+    """
+    total, weight = 0.0, 0
+    for start in range(0, len(lists), LISTS_AT_ONCE):
+        block = lists[start : start + LISTS_AT_ONCE]
+        of_song = np.sort(np.where(block >= 0, artists[block], -1), axis=1)
+        is_artist = of_song >= 0
+        place = np.arange(block.shape[1])
+        begins = np.where(np.diff(of_song, axis=1, prepend=-2) != 0, place, 0)
+        n_same = np.where(is_artist, place - np.maximum.accumulate(begins, axis=1), 0).sum(axis=1)
+        n_songs = is_artist.sum(axis=1)
+        n_pairs = n_songs * (n_songs - 1) // 2
+        counting = np.where(n_pairs > 0, weights[start : start + LISTS_AT_ONCE], 0)
+        total += float(counting @ (n_same / np.maximum(n_pairs, 1)))
+        weight += int(counting.sum())
+    return total / weight if weight else None

@@ -5,7 +5,7 @@ n_sessions sessions laid end to end in `plays`; session i is `plays[offsets[i]:o
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -95,6 +95,11 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.query)
 
+    def of_segment(self, segment: int) -> "Pairs":
+        """Those of one segment, in their order: new arrays."""
+        chosen = np.flatnonzero(self.segment == segment)
+        return Pairs(self.query[chosen], self.target[chosen], self.segment[chosen])
+
     def spread(self, n: int) -> "Pairs":
         """Up to `n` of them, evenly spaced over the whole; the same ones each time."""
         if len(self) <= n:
@@ -103,11 +108,18 @@ class Pairs:
         return Pairs(self.query[chosen], self.target[chosen], self.segment[chosen])
 
 
+PLAYS_AT_ONCE = 1 << 22
+"""Plays that are looked at together where only some sessions count."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
     """A compiled dataset, usually memory-mapped and never written to.
 
-    `plays` int32 `(n_plays,)` vocabulary rows; `offsets` int64 `(n_sessions + 1,)`; `segments` the segment names.
+    `plays` int32 `(n_plays,)` vocabulary rows; `offsets` int64 `(n_sessions + 1,)`; `segments` the segment names;
+    `session_segments` int32 `(n_sessions,)` index them; `artists` int32 `(n_songs,)` numbers the songs' artists, -1 for
+    none, None when no song has one. With a `scope` (a segment's number) training sees the sessions of that segment
+    alone; the arrays stay as they are.
     """
 
     n_songs: int
@@ -117,22 +129,64 @@ class Corpus:
     validation: Pairs
     test: Pairs
     split: Split
+    session_segments: NDArray[np.int32] | None = None
+    artists: NDArray[np.int32] | None = None
+    scope: int | None = None
+
+    def scoped(self, segment: str) -> "Corpus":
+        """The same corpus, of which training and pairs see one segment's sessions alone.
+
+        Raises: ValueError when no segment has that name.
+        """
+        if self.session_segments is None or segment not in self.segments:
+            msg = f"The corpus has no segment {segment!r}."
+            raise ValueError(msg)
+        number = self.segments.index(segment)
+        validation, test = self.validation.of_segment(number), self.test.of_segment(number)
+        return replace(self, scope=number, validation=validation, test=test)
 
     @property
     def n_sessions(self) -> int:
         """Sessions, each at least `min_length` songs long."""
         return len(self.offsets) - 1
 
+    def training_ends(self, *, held_out: bool = True) -> NDArray[np.int64]:
+        """Where, in `plays`, training stops reading each session, int64 `(n_sessions,)`: a new array.
+
+        What is hidden is left out when `held_out`; a session outside the scope ends where it starts.
+        """
+        ends: NDArray[np.int64] = np.asarray(self.offsets[1:]) - (self.split.n_held_out if held_out else 0)
+        if self.scope is not None:
+            np.copyto(ends, self.offsets[:-1], where=self.session_segments != self.scope)
+        return ends
+
     def training_sessions(self, *, held_out: bool = True) -> Iterator[NDArray[np.int32]]:
         """The sessions as training sees them, in order; whole when `held_out` is false (a fit on everything)."""
-        n_hidden = self.split.n_held_out if held_out else 0
-        for start, end in zip(self.offsets[:-1].tolist(), self.offsets[1:].tolist(), strict=True):
-            yield self.plays[start : end - n_hidden]
+        ends = self.training_ends(held_out=held_out)
+        for start, end in zip(self.offsets[:-1].tolist(), ends.tolist(), strict=True):
+            if self.scope is None or end > start:
+                yield self.plays[start:end]
 
     def training_counts(self, *, held_out: bool = True) -> NDArray[np.int64]:
         """How often training sees each song, int64 `(n_songs,)`."""
+        if self.scope is not None:
+            return self._scoped_counts(held_out=held_out)
         counts = np.bincount(self.plays, minlength=self.n_songs)
         if held_out:
             for back in range(1, self.split.n_held_out + 1):
                 counts -= np.bincount(self.plays[self.offsets[1:] - back], minlength=self.n_songs)
         return counts.astype(np.int64)
+
+    def _scoped_counts(self, *, held_out: bool) -> NDArray[np.int64]:
+        """By the same rule over some of the sessions, a piece of plays at a time."""
+        counts = np.zeros(self.n_songs, dtype=np.int64)
+        starts, ends = np.asarray(self.offsets[:-1]), self.training_ends(held_out=held_out)
+        starts, ends = starts[ends > starts], ends[ends > starts]
+        for begin in range(0, len(self.plays), PLAYS_AT_ONCE):
+            piece = self.plays[begin : begin + PLAYS_AT_ONCE]
+            first, stop = np.searchsorted(ends, begin, side="right"), np.searchsorted(starts, begin + len(piece))
+            edges = np.zeros(len(piece) + 1, dtype=np.int8)
+            edges[np.maximum(starts[first:stop] - begin, 0)] += 1
+            edges[np.minimum(ends[first:stop] - begin, len(piece))] -= 1
+            counts += np.bincount(piece[np.cumsum(edges[:-1]) > 0], minlength=self.n_songs)
+        return counts

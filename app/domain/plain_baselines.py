@@ -97,7 +97,7 @@ def _merged(parts: list[tuple[NDArray[np.int64], NDArray[np.int64]]]) -> tuple[N
 def _meetings(corpus: Corpus, block_row: NDArray[np.int64], *, shifts: tuple[int, ...]) -> Iterator[NDArray[np.int64]]:
     """Keys of all meetings, one array for every piece of plays."""
     plays, starts = corpus.plays, corpus.offsets[:-1]
-    ends = corpus.offsets[1:] - corpus.split.n_held_out
+    ends = corpus.training_ends()
     for begin in range(0, len(plays), PLAYS_PER_PIECE):
         piece = plays[begin : begin + PLAYS_PER_PIECE]
         at = begin + np.flatnonzero(block_row[piece] >= 0)

@@ -23,6 +23,7 @@ def sampled(corpus: Corpus, fraction: float) -> Corpus:
         corpus,
         plays=corpus.plays[np.repeat(chosen, lengths)],
         offsets=np.concatenate([[0], np.cumsum(lengths[chosen])]).astype(np.int64),
+        session_segments=None if corpus.session_segments is None else corpus.session_segments[chosen],
     )
 
 

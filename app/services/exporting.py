@@ -1,10 +1,11 @@
 """All trials of a study as a table: one row a trial, read page by page."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
-from app.domain.measurement import Estimate, Measurement
+from app.domain.measurement import Estimate, Measurement, Scores
 from app.domain.repositories import UnitsOfWork
 from app.domain.training import TrainingParameters
 from app.domain.tuning.trial import Trial, TrialOutcome
@@ -26,6 +27,7 @@ PARAMETERS: dict[str, type] = {
 }
 
 SCORES = ("objective", "hit_ratio", "ndcg")
+BREADTH = ("coverage", "popularity", "artist_share")
 SETS = ("validation", "test")
 PHASES = ("load", "train", "evaluate", "write")
 
@@ -49,7 +51,8 @@ def _columns() -> dict[str, type]:
         columns[f"{pair_set}_n"] = int
         for score in SCORES:
             columns |= {f"{pair_set}_{score}{end}": float for end in ("", "_low", "_high")}
-        columns |= {f"{pair_set}_coverage": float, f"{pair_set}_popularity": float}
+        columns |= {f"{pair_set}_{name}": float for name in BREADTH}
+        columns[f"{pair_set}_segments"] = str
     columns |= {f"{phase}_s": float for phase in PHASES}
     columns |= {"created_at": datetime, "started_at": datetime, "finished_at": datetime}
     columns |= {"model_bytes": int, "last_epoch": int, "last_epoch_objective": float}
@@ -58,7 +61,10 @@ def _columns() -> dict[str, type]:
 
 
 COLUMNS: dict[str, type] = _columns()
-"""The columns in order and what they hold; a value that is not known is None."""
+"""The columns in order and what they hold; a value that is not known is None.
+
+Scores are those that the study looks at (its aggregate); `_segments` has the objective of each segment, as JSON.
+"""
 
 Writer = Callable[[dict[str, type], Iterator[list[Row]]], Iterator[bytes]]
 """Turns pages of rows into the bytes of a file, piece by piece."""
@@ -139,12 +145,16 @@ def _scores(pair_set: str, measurement: Measurement | None) -> Row:
         return {}
     row: Row = {
         f"{pair_set}_n": measurement.overall.n_pairs,
-        f"{pair_set}_coverage": measurement.coverage,
-        f"{pair_set}_popularity": measurement.popularity,
+        f"{pair_set}_segments": json.dumps({name: _value(each) for name, each in measurement.segments.items()}),
+        **{f"{pair_set}_{name}": getattr(measurement, name) for name in BREADTH},
     }
     for score in SCORES:
-        estimate: Estimate | None = getattr(measurement.overall, score)
+        estimate: Estimate | None = getattr(measurement.judged, score)
         if estimate is not None:
             name = f"{pair_set}_{score}"
             row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
     return row
+
+
+def _value(scores: Scores) -> float | None:
+    return None if scores.objective is None else scores.objective.value

@@ -25,7 +25,7 @@ from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals
 from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.domain.serving import AliasTarget
 from app.domain.tuning.study import Study, StudySpec, StudyState
-from app.domain.tuning.trial import Trial, TrialRole
+from app.domain.tuning.trial import Trial, TrialRole, TrialState
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.leasing import LeasedService, artifact_name, claim_on, claimed
 from app.services.paging import Page, page_of
@@ -77,11 +77,13 @@ class ModelService(LeasedService[Model]):
         *,
         alias: str = "production",
         fit: Fit = Fit.TRIAL,
+        trial_id: str | None = None,
         idempotency: Idempotency[Model] | None = None,
     ) -> Model | Replay:
-        """Ask for a model of the study's best trial; the alias moves to it once it is ready.
+        """Ask for a model of the study's best trial, or of another; the alias moves to it once it is ready.
 
-        Raises: NotFound, InvalidRequest (alias), Conflict when the study is not completed.
+        Raises: NotFound, InvalidRequest (alias, trial), Conflict when the study is not completed, or the trial's own
+        vectors are asked for and not kept.
         """
         _check_alias(alias)
         with self._units() as unit:
@@ -90,7 +92,10 @@ class ModelService(LeasedService[Model]):
                 study = unit.studies.lock(study_id)
                 if study.state is not StudyState.COMPLETED or study.best_trial_id is None:
                     raise Conflict(f"Study {study_id!r} is {study.state.value}: only a completed one is promoted.")
-                model = self._model_of(unit, study, unit.trials.get(study.best_trial_id), alias=alias, fit=fit)
+                trial = _promoted(unit, study, study.best_trial_id if trial_id is None else trial_id)
+                if fit is Fit.TRIAL and not trial.has_vectors:
+                    raise Conflict(f"The vectors of trial {trial.id!r} are not kept: promote it with fit 'full'.")
+                model = self._model_of(unit, study, trial, alias=alias, fit=fit)
                 unit.models.add(model)
                 return model
 
@@ -258,6 +263,19 @@ class ModelService(LeasedService[Model]):
 
     def _failed(self, held: Model, *, now: datetime) -> Model:
         return replace(_moved(held, ModelState.FAILED), finished_at=now)
+
+
+def _promoted(unit: UnitOfWork, study: Study, trial_id: str) -> Trial:
+    """The trial, if it is a completed one of the study's search. Raises: InvalidRequest."""
+    try:
+        trial = unit.trials.get(trial_id)
+    except NotFound as error:
+        raise InvalidRequest(str(error), pointer="/trial_id") from error
+    is_measured = trial.role is TrialRole.SEARCH and trial.state is TrialState.COMPLETED
+    if trial.study_id != study.id or not is_measured:
+        message = f"Trial {trial_id!r} is not a completed trial of the search of study {study.id!r}."
+        raise InvalidRequest(message, pointer="/trial_id")
+    return trial
 
 
 def _check_alias(name: str) -> None:

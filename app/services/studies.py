@@ -6,12 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from app.domain.datasets import DatasetState
+from app.domain.datasets import Counts, DatasetState
 from app.domain.errors import Conflict, InvalidRequest, NotFound
 from app.domain.lease import Failure
 from app.domain.ports import Ids, Signals
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.tuning.constraints import Constraint, Standing, bound_of, standing
+from app.domain.tuning.objectives import check_segments
 from app.domain.tuning.pruning import Savings, savings
 from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.stopping import SearchSoFar, Stopped, due, noise_floor
@@ -93,9 +94,13 @@ class StudyService:
     def added(self, unit: UnitOfWork, spec: StudySpec, *, cloned_from: str | None = None) -> Study:
         """A new study and its baselines, added in a unit of work of the caller's.
 
-        Raises: InvalidRequest when there is no such dataset, Conflict when it is not ready.
+        Raises: InvalidRequest when there is no such dataset or segment, Conflict when the dataset is not ready.
         """
         self._check_dataset(unit, spec.dataset_id)
+        objective = spec.objective
+        check_segments(
+            objective.aggregate, weights=objective.weights, scope=objective.scope, segments=segments_of(unit, spec)
+        )
         study = Study(
             id=self._ids.new("std"),
             spec=spec,
@@ -202,6 +207,12 @@ class StudyService:
         return study
 
 
+def segments_of(unit: UnitOfWork, spec: StudySpec) -> dict[str, Counts]:
+    """The segments of the study's dataset by name; none where it has none."""
+    statistics = unit.datasets.get(spec.dataset_id).statistics
+    return {} if statistics is None else statistics.segments
+
+
 def _baseline_epochs(spec: StudySpec) -> int:
     epochs = spec.space.fixed.get("epochs")
     return int(epochs) if isinstance(epochs, int) else 3
@@ -279,7 +290,7 @@ def so_far(unit: UnitOfWork, study: Study, *, now: datetime, expected_improvemen
     search = unit.trials.of_study(study.id, role=TrialRole.SEARCH)
     best = next((trial for trial in search if trial.id == study.best_trial_id), None)
     validation = None if best is None or best.outcome is None else best.outcome.validation
-    estimate = None if validation is None else validation.overall.objective
+    estimate = None if validation is None else validation.judged.objective
     return SearchSoFar(
         n_begun=sum(_is_begun(trial) for trial in search),
         run_s=study.run_s(now),

@@ -14,10 +14,10 @@ from app.domain.tuning.search_space import Parameter, Value
 from app.domain.tuning.stopping import due
 from app.domain.tuning.study import MAX_BUDGET, OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
+from app.services.artifacts import RANKS, VECTORS, artifacts_of
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.leasing import artifact_name
 from app.services.studies import StudyService, moved, settled, so_far
-from app.services.trials import KIND
 
 MAX_REVISIONS = 100
 """Search spaces that one study may have had."""
@@ -156,7 +156,7 @@ class StudyLife:
         return study
 
     def delete(self, study_id: str) -> None:
-        """Remove a study that has ended with its trials and their vectors.
+        """Remove a study that has ended with its trials, their vectors and their ranks.
 
         Rows first: a crash leaves files that `sweep` removes. Raises: NotFound, Conflict while it is open, and for good
         once a model was promoted from it, for models tell where they come from.
@@ -168,34 +168,39 @@ class StudyLife:
             models = [model.id for model in unit.models.of_study(study_id)]
             if models:
                 raise Conflict(f"Study {study_id!r} cannot be deleted, for from it was promoted {_named(models)}.")
-            kept = [trial for trial in unit.trials.of_study(study_id) if trial.has_vectors]
+            left = [artifact for trial in unit.trials.of_study(study_id) for artifact in artifacts_of(trial)]
             unit.trials.delete_of_study(study_id)
             unit.studies.delete(study_id)
             unit.commit()
-        for trial in kept:
-            self._store.remove(KIND, artifact_name(trial.id, trial.attempt))
+        for kind, name in left:
+            self._store.remove(kind, name)
 
     def sweep(self, *, older_than_s: float = ORPHANED_AFTER_S) -> int:
-        """Remove vectors that no trial keeps, left by a crash between a row and its files; how many that were.
+        """Remove vectors and ranks that no trial keeps, left by a crash between a row and its files; how many.
 
-        Only what nobody has written to for so long: a trial that runs may have written its vectors and not yet its row.
+        Only what nobody has written to for so long: a trial that runs may have written its files and not yet its row.
         """
-        names = self._store.untouched(KIND, for_s=older_than_s)
+        return sum(self._sweep(kind, older_than_s=older_than_s) for kind in (VECTORS, RANKS))
+
+    def _sweep(self, kind: str, *, older_than_s: float) -> int:
+        names = self._store.untouched(kind, for_s=older_than_s)
         n_swept = 0
         for start in range(0, len(names), N_LOOKED_UP):
             looked_at = names[start : start + N_LOOKED_UP]
             with self._units.reading() as unit:
                 trials = unit.trials.having({name.rpartition("-")[0] for name in looked_at})
-            kept = {artifact_name(trial.id, trial.attempt) for trial in trials if _may_keep(trial)}
+            kept = {artifact_name(trial.id, trial.attempt) for trial in trials if _may_keep(trial, kind)}
             for name in looked_at:
                 if name not in kept:
-                    self._store.remove(KIND, name)
+                    self._store.remove(kind, name)
                     n_swept += 1
         return n_swept
 
 
-def _may_keep(trial: Trial) -> bool:
-    return trial.has_vectors or trial.state is TrialState.RUNNING
+def _may_keep(trial: Trial, kind: str) -> bool:
+    if trial.state is TrialState.RUNNING:
+        return True
+    return trial.has_vectors if kind == VECTORS else trial.outcome is not None and trial.outcome.has_ranks
 
 
 def _without_rules_that_hold(unit: UnitOfWork, study: Study, *, now: datetime) -> Study:

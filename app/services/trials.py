@@ -21,12 +21,13 @@ from app.domain.tuning.revisions import within
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
 from app.domain.tuning.suggester import observations
 from app.domain.tuning.trial import ENDED_STATES, TRIAL_MOVES, Method, Trial, TrialOutcome, TrialRole, TrialState
+from app.services.artifacts import RANKS, VECTORS
 from app.services.contest import contest, contested
 from app.services.epochs import decided, ended_early, with_epochs
 from app.services.leasing import LOST, artifact_name, claim_on, claimed, counted, extended
 from app.services.studies import ended, moved, settled, stopped_if_due
 
-KIND = "trials"
+KIND = VECTORS
 """The artifact store's name for trained vectors."""
 
 N_STUDIES_LOOKED_AT = 20
@@ -216,9 +217,14 @@ class TrialService:
         self._signals.wake()
         return trial
 
-    def complete(self, claim: Claim, outcome: TrialOutcome, *, staged: Path | None) -> Trial:
-        """Keep the vectors if they may be the study's best, then store the outcome. Raises: LostLease, StorageFull."""
+    def complete(self, claim: Claim, outcome: TrialOutcome, *, staged: Path | None, ranks: Path | None = None) -> Trial:
+        """Keep the ranks, and the vectors if they may be the study's best, then store the outcome.
+
+        Raises: LostLease, StorageFull.
+        """
         name = artifact_name(claim.id, claim.attempt)
+        if ranks is not None:
+            self._store.publish(ranks, RANKS, name)
         publishes = staged is not None and self._may_be_best(claim, outcome)
         if staged is not None and publishes:
             self._store.publish(staged, KIND, name)
@@ -229,6 +235,7 @@ class TrialService:
             if stored is not None and stored.state is TrialState.COMPLETED and stored.attempt == claim.attempt:
                 return stored  # this very report was committed, but its acknowledgement was lost
             self._store.remove(KIND, name)
+            self._store.remove(RANKS, name)
             raise
         self._remove(beaten)
         self._signals.wake()

@@ -3,11 +3,16 @@
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
+from app.domain.errors import DamagedArtifact
 from app.domain.measurement import Estimate, Measurement
-from app.domain.pairing import PairRanks, paired_difference
+from app.domain.pairing import PairRanks
+from app.domain.ports import ArtifactStore
 from app.domain.repositories import UnitsOfWork
+from app.domain.tuning.aggregating import segment_shares
+from app.domain.tuning.objective_difference import objective_difference
 from app.domain.tuning.study import OPEN_STATES, Study
 from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
 from app.domain.tuning.verdict import (
@@ -18,16 +23,14 @@ from app.domain.tuning.verdict import (
     Verdict,
     judged,
     of_intervals,
-    on_pairs,
     over_seeds,
     spread,
 )
+from app.services.artifacts import RANKS
+from app.services.leasing import artifact_name
 
 N_KEPT = 256
 """Reports kept: what they are made from never changes once it is there."""
-
-RanksOf = Callable[[Trial], PairRanks | None]
-"""What became of each test pair under a trial; None where that was not kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,11 +62,12 @@ class VerdictReport:
 
 
 class VerdictService:
-    """Verdicts of studies."""
+    """Verdicts of studies. `read_ranks` reads the test ranks in a verified folder."""
 
-    def __init__(self, units: UnitsOfWork, *, ranks_of: RanksOf) -> None:
+    def __init__(self, units: UnitsOfWork, *, store: ArtifactStore, read_ranks: Callable[[Path], PairRanks]) -> None:
         self._units = units
-        self._ranks_of = ranks_of
+        self._store = store
+        self._read_ranks = read_ranks
         self._kept: OrderedDict[tuple[str, ...], tuple[tuple[Row, ...], Verdict | None]] = OrderedDict()
         self._lock = Lock()
 
@@ -155,14 +159,29 @@ class VerdictService:
     def _difference(
         self, study: Study, winner: Estimate | None, ranks: PairRanks | None, trial: Trial, test: Estimate | None
     ) -> Difference | None:
-        others = None if ranks is None else self._ranks_of(trial)
-        if ranks is not None and others is not None:
-            hr_weight = study.spec.objective.hr_weight
-            paired = paired_difference(ranks.ranks, others.ranks, hr_weight=hr_weight)
-            return None if paired is None else on_pairs(paired)
-        if winner is None or test is None:
+        if winner is None or test is None or trial.outcome is None or trial.outcome.test is None:
             return None
-        return of_intervals(winner, test)
+        others = None if ranks is None else self._ranks_of(trial)
+        if ranks is None or others is None:
+            return of_intervals(winner, test)
+        objective = study.spec.objective
+        scores = trial.outcome.test.segments
+        return objective_difference(
+            ranks,
+            others,
+            aggregate=objective.aggregate,
+            shares=segment_shares(scores, aggregate=objective.aggregate, weights=objective.weights),
+            hr_weight=objective.hr_weight,
+        )
+
+    def _ranks_of(self, trial: Trial) -> PairRanks | None:
+        """What became of each test pair; None where that was not kept or can be read no more."""
+        if trial.outcome is None or not trial.outcome.has_ranks:
+            return None
+        try:
+            return self._read_ranks(self._store.open(RANKS, artifact_name(trial.id, trial.attempt)))
+        except DamagedArtifact:
+            return None
 
 
 def standing_of(baseline: Trial) -> Standing:
@@ -191,7 +210,7 @@ def _objective(trial: Trial, pair_set: str) -> Estimate | None:
     measurement: Measurement | None = None
     if outcome is not None:
         measurement = outcome.test if pair_set == "test" else outcome.validation
-    return None if measurement is None else measurement.overall.objective
+    return None if measurement is None else measurement.judged.objective
 
 
 def _why_missing(rows: Sequence[Row]) -> str:

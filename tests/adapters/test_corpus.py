@@ -13,6 +13,7 @@ from app.adapters.corpus import (
     read_corpus,
     read_histories,
     read_songs,
+    write_artists,
     write_corpus,
 )
 from app.domain.errors import DamagedArtifact
@@ -175,3 +176,56 @@ def test_damaged_users_are_told(folder: Path) -> None:
     shutil.copyfile(folder / "songs.parquet", folder / "history_users.parquet")
     with pytest.raises(DamagedArtifact):
         read_histories(folder)
+
+
+# Artists
+
+
+def with_artists(folder: Path, *artists: str | None) -> str:
+    """Names the songs' artists, and gives the fingerprint."""
+    songs = read_songs(folder).set_column(2, "artist", pa.array(artists, pa.string()))
+    pq.write_table(songs, folder / "songs.parquet", row_group_size=1)
+    write_artists(folder)
+    return write_corpus(folder, segments=("pop", "rock"), split=SPLIT)
+
+
+def test_artists_are_numbered_as_they_first_appear(folder: Path) -> None:
+    with_artists(folder, "B", None, "B")
+    corpus = read_corpus(folder)
+    assert corpus.artists is not None
+    assert corpus.artists.tolist() == [0, -1, 0]
+
+
+def test_without_a_named_artist_there_are_none(folder: Path) -> None:
+    with_artists(folder, None, "", None)
+    assert read_corpus(folder).artists is None
+
+
+def test_the_fingerprint_covers_artists_and_is_the_old_one_without(folder: Path) -> None:
+    before = json.loads((folder / "corpus.json").read_text())["fingerprint"]
+    assert with_artists(folder, None, None, None) == before
+    fingerprints = {with_artists(folder, *names) for names in (("A", "B", "A"), ("C", "D", "C"), ("A", "A", "A"))}
+    assert len(fingerprints) == 2
+    assert before not in fingerprints
+
+
+def test_a_dataset_compiled_before_there_were_artists_is_read(folder: Path) -> None:
+    told = folder / "corpus.json"
+    told.write_text(told.read_text().replace('"format": 2', '"format": 1'))
+    corpus = read_corpus(folder)
+    assert corpus.artists is None
+    assert corpus.n_sessions == 2
+
+
+@pytest.mark.parametrize("damage", [cut, one_less, another_type])
+def test_damaged_artists_are_told(folder: Path, damage: Callable[[Path], object]) -> None:
+    with_artists(folder, "A", "B", "C")
+    damage(folder / "artists.npy")
+    with pytest.raises(DamagedArtifact, match=folder.name):
+        read_corpus(folder)
+
+
+def test_a_session_s_segment_scopes_what_is_read(folder: Path) -> None:
+    scoped = read_corpus(folder).scoped("pop")
+    assert [songs.tolist() for songs in scoped.training_sessions(held_out=False)] == [[0, 0, 1]]
+    assert (len(scoped.validation), len(scoped.test)) == (0, 1)

@@ -70,6 +70,7 @@ def test_what_takes_long_says_where_to_look(description: dict[str, Any]) -> None
         "POST /v1/datasets",
         "POST /v1/studies",
         "POST /v1/studies/{study_id}/promote",
+        "POST /v1/studies/{study_id}/segments/{segment}/study",
         "POST /v1/studies/{study_id}/extend",
         "POST /v1/studies/{study_id}/clone",
         "POST /v1/studies/{study_id}/transfer",
@@ -89,6 +90,7 @@ def test_what_creates_takes_an_idempotency_key(description: dict[str, Any]) -> N
         "POST /v1/datasets",
         "POST /v1/studies",
         "POST /v1/studies/{study_id}/promote",
+        "POST /v1/studies/{study_id}/segments/{segment}/study",
         "POST /v1/studies/{study_id}/extend",
         "POST /v1/studies/{study_id}/clone",
         "POST /v1/studies/{study_id}/transfer",
@@ -112,11 +114,11 @@ def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
 
 
 def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
-    from app.api.schemas import datasets, health, models, plays, recommendations, songs, studies, trials
+    from app.api.schemas import comparisons, datasets, health, models, plays, recommendations, songs, studies, trials
     from app.api.schemas import uploads as sent
 
     checked = set()
-    for module in (datasets, health, models, plays, recommendations, songs, studies, trials, sent):
+    for module in (comparisons, datasets, health, models, plays, recommendations, songs, studies, trials, sent):
         for name, schema in description["components"]["schemas"].items():
             view = getattr(module, name, None)
             if view is not None and issubclass(view, View):

@@ -1,7 +1,7 @@
 """A server in this process: the app on the real services, a worker that the test plays, and models held in memory."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -63,14 +63,14 @@ class World:
         (folder / "vectors.npy").write_bytes(b"vectors")
         return folder
 
-    def ready_dataset(self) -> str:
-        """The id of a dataset that a worker has prepared."""
+    def ready_dataset(self, segments: Mapping[str, int] | None = None) -> str:
+        """The id of a dataset that a worker has prepared; `segments` are validation pairs by segment."""
         created = self.client.post("/v1/datasets", json={"name": "spring", "plays": {"source": "plays"}})
         assert created.status_code == 202
         work = self.container.datasets.claim("worker")
         assert work is not None
         dataset = self.container.datasets.complete(
-            work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64
+            work.claim, staged=self.staged(), statistics=statistics(segments), fingerprint="f" * 64
         )
         assert isinstance(dataset, Dataset)
         return dataset.id

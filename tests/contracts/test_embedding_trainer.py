@@ -107,3 +107,17 @@ def test_the_corpus_is_not_written_to(trainer: EmbeddingTrainer) -> None:
     plays.flags.writeable = False
     trained(trainer, replace(corpus, plays=plays))
     assert np.array_equal(plays, corpus.plays)
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_in_a_scope_the_segments_sessions_alone_are_trained_on(trainer: EmbeddingTrainer, *, held_out: bool) -> None:
+    rng = np.random.default_rng(4)
+    sessions = [rng.integers(0, 9, 8).tolist() for _ in range(20)]
+    of_session = rng.integers(0, 2, 20).tolist()
+    whole = factories.corpus(sessions=sessions, n_songs=11, segments=("ar", "en"), session_segments=of_session)
+    chosen = [one for one, number in zip(sessions, of_session, strict=True) if number]
+    alone = factories.corpus(sessions=chosen, n_songs=11)
+    found, expected = (trained(trainer, corpus, held_out=held_out) for corpus in (whole.scoped("en"), alone))
+    assert np.array_equal(found.is_known, expected.is_known)
+    assert np.array_equal(found.input, expected.input)
+    assert np.array_equal(found.output, expected.output)

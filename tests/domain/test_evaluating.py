@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from app.domain import evaluating
 from app.domain.embedding import Rows, ScoringRows
-from app.domain.evaluating import Z, answerable_queries, evaluate, evaluate_lists, wilson
+from app.domain.evaluating import Z, answerable_queries, artist_share, evaluate, evaluate_lists, wilson
 from app.domain.listening import Pairs, Repeats
 from app.domain.measurement import Estimate, Measurement
+from app.domain.pairing import PairRanks, pair_values
 from tests.factories import pairs
 from tests.fakes.neighbour_search import FullRanking
 
@@ -276,6 +278,66 @@ def test_intervals_hold_the_truth_at_least_nineteen_times_in_twenty(hit_share: f
         n_held["ndcg"] += scores.ndcg.low <= true_gain <= scores.ndcg.high
     for n_holding in n_held.values():
         assert n_holding / n_draws >= 0.93
+
+
+# ── What became of each pair, and whose songs are recommended ───────────────────────────────────
+
+
+@pytest.mark.parametrize(("repeats", "of_repeat"), [(Repeats.DROP, 255), (Repeats.HIT, 1), (Repeats.MISS, 0)])
+def test_the_rank_of_each_pair_is_told(repeats: Repeats, of_repeat: int) -> None:
+    told: list[PairRanks] = []
+    held_out = pairs((0, 1, 1), (5, 2, 0), (5, 3, 0), (4, 4, 1))
+    scores = measured(descending(6), held_out, repeats=repeats, segments=("ar", "en"), on_ranks=told.append)
+    (ranks,) = told
+    assert ranks.ranks.tolist() == [1, 3, 0, of_repeat]
+    assert (ranks.segment.tolist(), ranks.segments) == ([1, 0, 0, 1], ("ar", "en"))
+    values = pair_values(ranks.ranks, hr_weight=0.5)
+    assert np.nanmean(values) == pytest.approx(value(scores.overall.objective))
+
+
+def test_ranks_without_segments_are_of_none() -> None:
+    told: list[PairRanks] = []
+    measured(descending(6), pairs((0, 1)), on_ranks=told.append)
+    assert (told[0].segment.tolist(), told[0].segments) == ([0], ())
+
+
+def artists(*numbers: int) -> NDArray[np.int32]:
+    return np.array(numbers, dtype=np.int32)
+
+
+def test_artist_share_is_that_of_the_pairs_of_songs_with_one_artist() -> None:
+    """Of songs 1, 2 and 3 two have the same artist: one pair of three; of 0, 1 and 2 none has."""
+    share = measured(descending(4), pairs((0, 1)), artists=artists(0, 1, 2, 2)).artist_share
+    assert share == pytest.approx(1 / 3)
+    assert measured(descending(4), pairs((3, 1)), artists=artists(0, 1, 2, 2)).artist_share == 0.0
+
+
+def test_songs_without_an_artist_and_lists_without_two_do_not_count() -> None:
+    lists = np.array([[0, 1, 2], [0, 3, -1], [-1, -1, -1]])
+    assert artist_share(lists, np.ones(3, dtype=np.int64), artists(5, 5, -1, -1)) == 1.0
+    assert artist_share(lists, np.array([0, 3, 1]), artists(5, 5, -1, -1)) is None
+    assert measured(descending(4), pairs((0, 1))).artist_share is None
+
+
+def test_a_list_weighs_as_many_pairs_as_it_answers() -> None:
+    lists = np.array([[0, 1], [1, 2]])
+    assert artist_share(lists, np.array([3, 1]), artists(5, 5, 6)) == 0.75
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_artist_share_is_what_comparing_each_pair_gives(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(evaluating, "LISTS_AT_ONCE", at_once)
+    rng = np.random.default_rng(0)
+    lists, of_song = rng.integers(-1, 30, (50, 6)), rng.integers(-1, 5, 30).astype(np.int32)
+    weights = rng.integers(0, 4, 50)
+    shares, counted = [], []
+    for row, weight in zip(lists, weights.tolist(), strict=True):
+        known = [of_song[song] for song in row if song >= 0 and of_song[song] >= 0]
+        met = [one == other for place, one in enumerate(known) for other in known[:place]]
+        if met and weight:
+            shares.append(fmean(met))
+            counted.append(weight)
+    assert artist_share(lists, weights, of_song) == pytest.approx(np.average(shares, weights=counted))
 
 
 # ── Against a reference that shares nothing with it ──────────────────────────────────────────────

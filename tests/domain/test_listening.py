@@ -3,8 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from app.domain import listening
 from app.domain.errors import InvalidRequest
-from app.domain.listening import Preparation, Split
+from app.domain.listening import Corpus, Preparation, Split
 from tests.factories import corpus, pairs
 
 SESSIONS = [[0, 1, 2, 3], [4, 4, 0], [1, 0, 2, 2, 5]]
@@ -97,3 +98,55 @@ def test_split_needs_pairs_on_both_sides(test_fraction: float) -> None:
     with pytest.raises(InvalidRequest, match="test_fraction") as refused:
         Split(test_fraction=test_fraction)
     assert refused.value.pointer == "/split/test_fraction"
+
+
+# One segment's sessions alone
+
+
+def by_segment(split: Split | None = None) -> Corpus:
+    """Six sessions in turn of two segments; the last two give test pairs."""
+    rng = np.random.default_rng(5)
+    sessions = [rng.integers(0, 7, rng.integers(3, 9)).tolist() for _ in range(6)]
+    of_session = [0, 1, 1, 0, 1, 0]
+    return corpus(
+        sessions=sessions, n_songs=7, n_test=2, segments=("ar", "en"), session_segments=of_session, split=split
+    )
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+@pytest.mark.parametrize("query_in_training", [True, False])
+@pytest.mark.parametrize("plays_at_once", [1, 5, 1000])
+def test_a_scope_trains_on_its_segments_sessions_alone(
+    monkeypatch: pytest.MonkeyPatch, plays_at_once: int, *, query_in_training: bool, held_out: bool
+) -> None:
+    monkeypatch.setattr(listening, "PLAYS_AT_ONCE", plays_at_once)
+    whole = by_segment(Split(query_in_training=query_in_training))
+    assert whole.session_segments is not None
+    scoped = whole.scoped("en")
+    expected = [
+        session.tolist()
+        for session, segment in zip(whole.training_sessions(held_out=held_out), whole.session_segments, strict=True)
+        if segment == 1
+    ]
+    assert [session.tolist() for session in scoped.training_sessions(held_out=held_out)] == expected
+    counts = np.bincount([song for session in expected for song in session], minlength=7)
+    assert scoped.training_counts(held_out=held_out).tolist() == counts.tolist()
+    assert scoped.plays is whole.plays
+
+
+def test_a_scope_measures_its_segments_pairs_alone() -> None:
+    whole = by_segment()
+    scoped = whole.scoped("en")
+    assert (len(scoped.validation), len(scoped.test)) == (2, 1)
+    for pairs_of, scoped_pairs in ((whole.validation, scoped.validation), (whole.test, scoped.test)):
+        is_chosen = pairs_of.segment == 1
+        assert scoped_pairs.query.tolist() == pairs_of.query[is_chosen].tolist()
+        assert scoped_pairs.target.tolist() == pairs_of.target[is_chosen].tolist()
+        assert set(scoped_pairs.segment.tolist()) == {1}
+
+
+def test_a_segment_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ValueError, match="no segment 'de'"):
+        by_segment().scoped("de")
+    with pytest.raises(ValueError, match="no segment 'ar'"):
+        corpus(sessions=[[0, 1, 2]]).scoped("ar")

@@ -108,3 +108,14 @@ def test_blocks_and_pieces_change_nothing(
 @pytest.mark.parametrize("baseline", [most_popular, next_song_counts, co_occurrence])
 def test_no_queries_no_lists(baseline: Callable[..., Lists]) -> None:
     assert baseline(listening(), queries(), k=3).shape == (0, 3)
+
+
+@pytest.mark.parametrize("baseline", [most_popular, next_song_counts, co_occurrence])
+def test_in_a_scope_the_segments_sessions_alone_are_counted(baseline: Callable[..., Lists]) -> None:
+    rng = np.random.default_rng(4)
+    sessions = [rng.integers(0, 9, 8).tolist() for _ in range(20)]
+    of_session = rng.integers(0, 2, 20).tolist()
+    whole = corpus(sessions=sessions, n_songs=9, segments=("ar", "en"), session_segments=of_session)
+    alone = corpus(sessions=[one for one, number in zip(sessions, of_session, strict=True) if number], n_songs=9)
+    asked = np.arange(9)
+    assert np.array_equal(baseline(whole.scoped("en"), asked, k=4), baseline(alone, asked, k=4))

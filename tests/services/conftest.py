@@ -1,7 +1,7 @@
 """The services on a real database, in a hurry: no files but small ones, no worker but the test."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import UuidIds
 from app.adapters.polling import PollingSignals
+from app.adapters.ranks import read_ranks
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
@@ -22,6 +23,7 @@ from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudySpec
+from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
 from app.services.studies import StudyService
@@ -46,6 +48,7 @@ class House:
     studies: StudyService
     trials: TrialService
     models: ModelService
+    comparisons: ComparisonService
     life: StudyLife
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -56,13 +59,15 @@ class House:
         (folder / "input.npy").write_bytes(b"vectors")
         return folder
 
-    def ready_dataset(self) -> Dataset:
-        """A dataset that a worker has prepared."""
+    def ready_dataset(self, segments: Mapping[str, int] | None = None) -> Dataset:
+        """A dataset that a worker has prepared; `segments` are validation pairs by segment."""
         created = self.datasets.create(dataset_spec())
         assert isinstance(created, Dataset)
         work = self.datasets.claim("worker")
         assert work is not None
-        return self.datasets.complete(work.claim, staged=self.staged(), statistics=statistics(), fingerprint="f" * 64)
+        return self.datasets.complete(
+            work.claim, staged=self.staged(), statistics=statistics(segments), fingerprint="f" * 64
+        )
 
     def study(
         self,
@@ -113,6 +118,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
             watch=watch,
         ),
         models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch),
+        comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
     )
     engine.dispose()

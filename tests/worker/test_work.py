@@ -11,20 +11,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
-from app.adapters.corpus import read_corpus
+from app.adapters.corpus import read_corpus, read_songs
 from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.model_files import load_model, read_model
+from app.adapters.ranks import PairSet, read_ranks
 from app.adapters.vectors import read_vectors, vectors_sha256
 from app.domain.datasets import Dataset, DatasetSpec, DatasetState, SourceReference
-from app.domain.embedding import Scoring, scoring_rows
+from app.domain.embedding import Embeddings, Scoring, scoring_rows
 from app.domain.errors import DamagedArtifact, Infeasible, InvalidSource
 from app.domain.evaluating import evaluate
 from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.listening import Preparation
-from app.domain.measurement import EpochMeasurement
+from app.domain.measurement import EpochMeasurement, Measurement
 from app.domain.models import Fit, Lineage, Model, ModelMetrics, ModelState
+from app.domain.pairing import pair_values
 from app.domain.training import Trainer, TrainingParameters
+from app.domain.tuning.objectives import Aggregate
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialRole
 from tests.values import measurement
@@ -49,6 +53,7 @@ from worker.messages import (
     request_line,
 )
 from worker.runner import Runner, RunnerGone
+from worker.training import trainer_of
 from worker.trial_run import Stopwatch, measured_epochs
 from worker.work import perform
 
@@ -166,6 +171,7 @@ def test_a_trial_of_the_search_keeps_its_vectors_and_measures_them_on_the_valida
         repeats=corpus.split.repeats,
         segments=corpus.segments,
         training_counts=corpus.training_counts(),
+        artists=corpus.artists,
     )
     assert trial.has_vectors
     assert trial.outcome.validation == again
@@ -219,11 +225,13 @@ def test_a_trial_that_is_told_to_end_tells_the_epochs_it_ran_and_keeps_no_vector
         return HeartbeatAnswer.PRUNE if decides else HeartbeatAnswer.CONTINUE
 
     request = trial_request(sample, tmp_path, parameters=replace(QUICK, epochs=25))
-    result = perform(replace(request, trainer=trainer, decides_after=(3, 6)), lambda _: None, show)
+    request = replace(request, trainer=trainer, decides_after=(3, 6), ranks=tmp_path)
+    result = perform(request, lambda _: None, show)
     assert isinstance(result, TrialMeasured)
     assert asked == [(2, False), (3, True)]  # the usual second of 25, and the third, at which the rule looks
     assert result.was_pruned
     assert not result.has_vectors
+    assert not result.outcome.has_ranks  # they would be of some of the pairs
     assert [epoch.epoch for epoch in result.outcome.epochs] == [2, 3]
     assert result.outcome.validation is None
     assert {"load", "train", "evaluate", "wait"} == set(result.outcome.times_s)
@@ -344,7 +352,150 @@ def test_a_child_gives_what_the_same_work_gives_here_and_fails_alone_without_mem
     assert child.outcome.validation == here.outcome.validation
 
 
+# Segments
+
+
+SEGMENTED = Objective(aggregate=Aggregate.MACRO)
+
+
+@pytest.fixture(scope="module")
+def by_artist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made-up listening of two languages, whose songs of one artist follow each other."""
+    parent = tmp_path_factory.mktemp("segmented")
+    rng = np.random.default_rng(0)
+    plays: dict[str, list[str]] = {"session_id": [], "song_id": []}
+    for session in range(400):
+        first = rng.integers(0, 40) + 50 * (session % 2)
+        plays["session_id"] += [f"{session:04}"] * 8
+        plays["song_id"] += [f"song-{first + step:03}" for step in rng.permutation(8)]
+    songs = {
+        "song_id": [f"song-{n:03}" for n in range(100)],
+        "artist": [f"artist {n // 5}" for n in range(100)],
+        "language": ["ar" if n < 50 else "en" for n in range(100)],
+    }
+    for name, table in (("plays", plays), ("songs", songs)):
+        pq.write_table(pa.table(table), parent / f"{name}.parquet")
+    made = folder(parent, "corpus")
+    request = DatasetRequest(
+        limits=LIMITS,
+        staged=made,
+        dataset=replace(dataset(), spec=replace(dataset().spec, segment_by="language")),
+        sources=Sources(plays=parent / "plays.parquet", songs=parent / "songs.parquet", memory_limit="1GB"),
+    )
+    done(request)
+    return made
+
+
+@pytest.mark.parametrize("role", [TrialRole.SEARCH, TrialRole.BASELINE])
+def test_the_rank_of_each_pair_is_kept_and_gives_the_measurement(
+    by_artist: Path, tmp_path: Path, role: TrialRole
+) -> None:
+    request = trial_request(by_artist, folder(tmp_path, "vectors"), role=role)
+    outcome = measured(replace(request, ranks=folder(tmp_path, "ranks"))).outcome
+    assert outcome.has_ranks
+    kept: dict[PairSet, Measurement | None] = {"validation": outcome.validation, "test": outcome.test}
+    for pair_set, measurement_of in kept.items():
+        if measurement_of is None:
+            assert not (tmp_path / "ranks" / f"{pair_set}.npz").exists()
+            continue
+        ranks = read_ranks(tmp_path / "ranks", pair_set)
+        for name, scores in measurement_of.segments.items():
+            assert scores.objective is not None
+            values = pair_values(ranks.of_segment(name), hr_weight=0.5)
+            assert np.nanmean(values) == pytest.approx(scores.objective.value)
+
+
+def test_a_plain_baseline_keeps_its_ranks_too(by_artist: Path, tmp_path: Path) -> None:
+    request = trial_request(by_artist, tmp_path, role=TrialRole.BASELINE, method=Method.CO_OCCURRENCE, parameters=None)
+    measured(replace(request, ranks=folder(tmp_path, "ranks")))
+    assert sorted(path.name for path in (tmp_path / "ranks").iterdir()) == ["test.npz", "validation.npz"]
+
+
+def test_a_trial_is_judged_by_the_aggregate_and_tells_how_often_artists_repeat(by_artist: Path, tmp_path: Path) -> None:
+    outcome = measured(replace(trial_request(by_artist, tmp_path), objective=SEGMENTED)).outcome
+    assert outcome.validation is not None
+    assert outcome.validation.artist_share is not None
+    assert 0 < outcome.validation.artist_share < 1
+    judged = outcome.validation.judged.objective
+    assert judged is not None
+    parts = [scores.objective.value for scores in outcome.validation.segments.values() if scores.objective is not None]
+    assert len(parts) == 2
+    assert judged.value == pytest.approx(np.mean(parts))
+    assert judged.low < judged.value < judged.high
+    assert outcome.epochs[-1].scores.objective == judged
+    assert outcome.epochs[-1].scores.n_pairs == outcome.validation.overall.n_pairs
+
+
+@pytest.mark.parametrize("trainer", Trainer)
+def test_a_scoped_trial_sees_its_segment_alone(by_artist: Path, tmp_path: Path, trainer: Trainer) -> None:
+    request = replace(trial_request(by_artist, tmp_path), objective=Objective(scope="en"), trainer=trainer)
+    outcome = measured(request).outcome
+    assert outcome.validation is not None
+    assert outcome.validation.segments["ar"].n_pairs == 0
+    assert outcome.validation.segments["en"].n_pairs == outcome.validation.overall.n_pairs > 0
+    known = np.flatnonzero(read_vectors(tmp_path).is_known)
+    songs = read_songs(by_artist)
+    assert set(songs.column("language").take(pa.array(known)).to_pylist()) == {"en"}
+
+
+def test_a_full_fit_of_a_scoped_study_knows_the_segment_s_songs_alone(by_artist: Path, tmp_path: Path) -> None:
+    request = replace(model_request(by_artist, tmp_path, fit=Fit.FULL), scope="ar")
+    done(request)
+    assert set(read_model(request.staged).songs.column("language").to_pylist()) == {"ar"}
+
+
 # Models
+
+
+@pytest.mark.parametrize("fit", Fit)
+@pytest.mark.parametrize("scoring", Scoring)
+def test_what_is_served_is_scored_as_it_was_tuned(by_artist: Path, tmp_path: Path, scoring: Scoring, fit: Fit) -> None:
+    """From training to the neighbours and the scores that a client is told, against the definition of each scoring."""
+    parameters = replace(QUICK, scoring=scoring, epochs=4)
+    vectors = folder(tmp_path, "vectors")
+    tuned = measured(trial_request(by_artist, vectors, parameters=parameters))
+    request = model_request(by_artist, tmp_path, fit=fit, vectors=vectors if fit is Fit.TRIAL else None)
+    request = replace(request, model=replace(request.model, parameters=parameters))
+    done(request)
+    embeddings = read_vectors(vectors) if fit is Fit.TRIAL else fitted(by_artist, parameters)
+    known = np.flatnonzero(embeddings.is_known)
+    u, v = embeddings.input[known].astype(np.float64), embeddings.output[known].astype(np.float64)
+    match scoring:
+        case Scoring.INPUT:
+            queries = songs = unit(u)
+        case Scoring.OUTPUT:
+            queries, songs = unit(u), v
+        case Scoring.SUM:
+            queries = songs = unit(u + v)
+    expected = queries @ songs.T
+    np.fill_diagonal(expected, -np.inf)
+    ids = read_songs(by_artist).column("song_id").take(pa.array(known)).to_pylist()
+    served = load_model(request.staged, "mdl_1")
+    for row in range(len(ids)):
+        found = served.neighbours(row, 5)
+        best = np.sort(expected[row])[::-1][:5]
+        assert [neighbour["score"] for neighbour in found] == pytest.approx(best.tolist(), abs=2e-6)
+        rows = [ids.index(neighbour["song_id"]) for neighbour in found]
+        assert expected[row, rows].tolist() == pytest.approx(best.tolist(), abs=2e-6)
+    assert tuned.outcome.validation is not None
+
+
+def unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return found
+
+
+def fitted(folder_of: Path, parameters: TrainingParameters) -> Embeddings:
+    """What a full fit trains, by the same trainer and seed."""
+    return trainer_of(Trainer.GENSIM).train(
+        read_corpus(folder_of),
+        parameters,
+        seed=7,
+        threads=1,
+        held_out=False,
+        on_progress=lambda _: None,
+        on_epoch=lambda _, __: None,
+    )
 
 
 def model_request(

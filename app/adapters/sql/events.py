@@ -86,8 +86,8 @@ def _instant(at: datetime) -> str:
 def _scores(measurement: Measurement | None) -> dict[str, Any] | None:
     if measurement is None:
         return None
-    overall = measurement.overall
-    return {name: _estimate(getattr(overall, name)) for name in ("objective", "hit_ratio", "ndcg")}
+    judged = measurement.judged
+    return {name: _estimate(getattr(judged, name)) for name in ("objective", "hit_ratio", "ndcg")}
 
 
 def _estimate(estimate: Estimate | None) -> dict[str, Any] | None:

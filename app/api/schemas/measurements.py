@@ -4,7 +4,7 @@ from pydantic import Field
 from pydantic.config import JsonDict
 
 from app.api.schemas.base import View
-from app.domain.measurement import EpochMeasurement, Estimate, Measurement, Scores
+from app.domain.measurement import Aggregated, EpochMeasurement, Estimate, Measurement, Scores
 
 
 class EstimateView(View):
@@ -48,6 +48,25 @@ class ScoresView(View):
         )
 
 
+class AggregatedView(View):
+    """Scores made of the segments', by the study's aggregate; null where no segment counts."""
+
+    hit_ratio: EstimateView | None
+    ndcg: EstimateView | None
+    objective: EstimateView | None = Field(description="What the study maximises.")
+
+    @classmethod
+    def of(cls, scores: Aggregated | None) -> "AggregatedView | None":
+        """The view, None where the study aggregates over all pairs."""
+        if scores is None:
+            return None
+        return cls(
+            hit_ratio=EstimateView.of(scores.hit_ratio),
+            ndcg=EstimateView.of(scores.ndcg),
+            objective=EstimateView.of(scores.objective),
+        )
+
+
 class MeasurementView(View):
     """One model on one set of pairs, overall and by segment."""
 
@@ -57,6 +76,12 @@ class MeasurementView(View):
     coverage: float | None = Field(description="Share of the songs that were recommended at least once.")
     popularity: float | None = Field(
         description="Mean training plays of what was recommended, over the most played song's."
+    )
+    artist_share: float | None = Field(
+        description="How often two songs of one list have the same artist; null when no artists are known."
+    )
+    aggregated: AggregatedView | None = Field(
+        description="Null where the study aggregates by micro: then `overall` is what it looks at."
     )
 
     @classmethod
@@ -70,6 +95,8 @@ class MeasurementView(View):
             segments={name: ScoresView.of(scores) for name, scores in measurement.segments.items()},
             coverage=measurement.coverage,
             popularity=measurement.popularity,
+            artist_share=measurement.artist_share,
+            aggregated=AggregatedView.of(measurement.aggregated),
         )
 
 
@@ -102,4 +129,12 @@ def example_scores(value: float) -> JsonDict:
 
 def example_measurement(value: float) -> JsonDict:
     """A measurement for examples."""
-    return {"k": 10, "overall": example_scores(value), "segments": {}, "coverage": 0.41, "popularity": 0.08}
+    return {
+        "k": 10,
+        "overall": example_scores(value),
+        "segments": {},
+        "coverage": 0.41,
+        "popularity": 0.08,
+        "artist_share": 0.36,
+        "aggregated": None,
+    }

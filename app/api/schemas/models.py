@@ -16,7 +16,7 @@ MODEL_ID = "mdl_0197f3a5b1e87d41b7720c6b3d1a9f54"
 
 
 class PromotionBody(Body):
-    """What becomes of a study's best trial."""
+    """What becomes of a study's best trial, or of another."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"alias": "production", "fit": "trial"}]})
 
@@ -24,6 +24,11 @@ class PromotionBody(Body):
     fit: Literal["trial", "full"] = Field(
         default="trial",
         description="Serve the winner's own vectors, or train its hyperparameters on the whole data first.",
+    )
+    trial_id: ResourceId | None = Field(
+        default=None,
+        description="A completed trial of the search, such as one of the front; by default the best. The vectors of "
+        "others than the best are not kept: they are promoted with `full`.",
     )
 
 

@@ -1,20 +1,28 @@
 """Studies: what a client asks for and what it is told."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, TypedDict
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from app.api.schemas.base import Body, FailureView, Name, ResourceId, View
+from app.api.schemas.base import Body, FailureView, Identifier, Name, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.policies import RetryBody, StoppingBody
 from app.api.schemas.pruning import ConstraintTexts, ConstraintView, PruningBody, SavingsView, constraints_of
 from app.api.schemas.search_spaces import SearchSpaceBody, overrides, pointing_into, search_space_view
-from app.api.schemas.trials import STUDY_ID, TRIAL_ID, FailureCountsView, TrialSummaryView
+from app.api.schemas.trials import (
+    STUDY_ID,
+    TRIAL_ID,
+    FailureCountsView,
+    TrainingParametersView,
+    TrialSummaryView,
+)
 from app.api.schemas.verdicts import VerdictView
 from app.domain.errors import InvalidRequest
 from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.tuning.objectives import ACCURACY_WEIGHTS, Aggregate, ObjectiveName
 from app.domain.tuning.search_space import preset
 from app.domain.tuning.stopping import StoppingRule
 from app.domain.tuning.study import LIMITS, Objective, Study, StudySpec, StudyState
@@ -35,11 +43,49 @@ def within(name: str) -> Bounds:
     return {"ge": low, "le": high}
 
 
+class ScopeBody(Body):
+    """The segment whose sessions alone are trained on and measured."""
+
+    segment: Identifier
+
+
 class ObjectiveBody(Body):
     """`hr_weight` * HR@k + (1 - `hr_weight`) * NDCG@k, maximised on the validation pairs."""
 
     k: int = Field(default=10, ge=1, le=100)
     hr_weight: float = Field(default=0.5, ge=0, le=1)
+    aggregate: Literal["micro", "macro", "worst_segment", "weights"] = Field(
+        default="micro",
+        description="Over all pairs; the mean of the segments with at least 30 measured pairs; the one of them that "
+        "scores least; or the mean of the segments named in `weights`.",
+    )
+    weights: dict[Identifier, float] | None = Field(
+        default=None, max_length=256, description="Weights by segment, of which only the proportions matter."
+    )
+    scope: ScopeBody | None = None
+
+    def value(self, objectives: Sequence[ObjectiveName]) -> Objective:
+        """The domain's value; where the first of two objectives is HR or NDCG alone, so is this one."""
+        needed = ACCURACY_WEIGHTS.get(objectives[0]) if objectives else None
+        is_given = "hr_weight" in self.model_fields_set
+        return Objective(
+            k=self.k,
+            hr_weight=self.hr_weight if needed is None or is_given else needed,
+            aggregate=Aggregate(self.aggregate),
+            weights=self.weights or {},
+            scope=None if self.scope is None else self.scope.segment,
+        )
+
+    @classmethod
+    def of(cls, objective: Objective) -> "ObjectiveBody":
+        """The same body again."""
+        return cls(
+            k=objective.k,
+            hr_weight=objective.hr_weight,
+            aggregate=objective.aggregate.value,
+            weights=objective.weights or None,
+            scope=None if objective.scope is None else ScopeBody(segment=objective.scope),
+        )
 
 
 class StudyBody(Body):
@@ -63,6 +109,8 @@ class StudyBody(Body):
                     "constraints": ["coverage >= 0.95 * baseline", "model_bytes <= 2e9"],
                     "parallelism": 2,
                 },
+                {"dataset_id": DATASET_ID, "objective": {"aggregate": "weights", "weights": {"ar": 2, "en": 1}}},
+                {"dataset_id": DATASET_ID, "objectives": ["hr_ndcg", "coverage"]},
             ]
         }
     )
@@ -74,6 +122,13 @@ class StudyBody(Body):
         default_factory=dict, description="What differs from the preset, by hyperparameter."
     )
     objective: ObjectiveBody = ObjectiveBody()
+    objectives: list[Literal["hr_ndcg", "hit_ratio", "ndcg", "coverage", "popularity", "artist_share"]] | None = Field(
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="Two, to look for the front between them: the first, an accuracy, decides which trial is the best; "
+        "popularity and artist_share are minimised.",
+    )
     algorithm: Literal["bayesian", "random"] = "bayesian"
     acquisition: Literal["ei", "ucb", "poi"] = "ei"
     trainer: Literal["segue", "gensim"] = Field(
@@ -116,6 +171,7 @@ class StudyBody(Body):
 
     def _spec(self) -> StudySpec:
         changed = overrides(self.search_space)
+        objectives = tuple(map(ObjectiveName, self.objectives or ()))
         if "epochs" in self.model_fields_set:
             if "epochs" in changed:
                 raise InvalidRequest("epochs is given in search_space too.", pointer="/epochs")
@@ -125,7 +181,8 @@ class StudyBody(Body):
             dataset_id=self.dataset_id,
             space=preset(self.preset, epochs=self.epochs, overrides=changed),
             preset=self.preset,
-            objective=Objective(k=self.objective.k, hr_weight=self.objective.hr_weight),
+            objective=self.objective.value(objectives),
+            objectives=objectives,
             algorithm=self.algorithm,
             acquisition=self.acquisition,
             trainer=Trainer(self.trainer),
@@ -143,6 +200,13 @@ class StudyBody(Body):
             pruning=None if self.pruning is None else self.pruning.pruning(),
             constraints=constraints_of(self.constraints),
         )
+
+
+class SegmentOfView(View):
+    """The study, and its segment, that this one was begun from."""
+
+    study_id: str
+    segment: str
 
 
 class StudySpecView(View):
@@ -163,6 +227,9 @@ class StudySpecView(View):
     max_attempts: int
     baselines: bool
     replicates: int
+    objectives: list[ObjectiveName] | None = Field(description="Where there are two.")
+    first_points: list[TrainingParametersView] = Field(description="Points that its first trials take.")
+    segment_of: SegmentOfView | None
     stopping: StoppingBody
     retry: RetryBody
     pruning: PruningBody | None
@@ -174,7 +241,7 @@ class StudySpecView(View):
         return cls(
             preset=spec.preset,
             search_space=search_space_view(spec.space),
-            objective=ObjectiveBody(k=spec.objective.k, hr_weight=spec.objective.hr_weight),
+            objective=ObjectiveBody.of(spec.objective),
             algorithm=spec.algorithm,
             acquisition=spec.acquisition,
             trainer=spec.trainer,
@@ -187,6 +254,11 @@ class StudySpecView(View):
             max_attempts=spec.max_attempts,
             baselines=spec.baselines,
             replicates=spec.replicates,
+            objectives=list(spec.objectives) or None,
+            first_points=[TrainingParametersView.of(point) for point in spec.first_points],
+            segment_of=None
+            if spec.segment_of is None
+            else SegmentOfView(study_id=spec.segment_of.study_id, segment=spec.segment_of.segment),
             stopping=StoppingBody.of(spec.stopping),
             retry=RetryBody.of(spec.retry),
             pruning=PruningBody.of(spec.pruning),
@@ -228,7 +300,7 @@ EXAMPLE_STUDY: JsonDict = {
             "sample": {"value": 0.001},
             "scoring": {"value": "input"},
         },
-        "objective": {"k": 10, "hr_weight": 0.5},
+        "objective": {"k": 10, "hr_weight": 0.5, "aggregate": "micro", "weights": None, "scope": None},
         "algorithm": "bayesian",
         "acquisition": "ei",
         "trainer": DEFAULT_TRAINER,
@@ -241,6 +313,9 @@ EXAMPLE_STUDY: JsonDict = {
         "max_attempts": 3,
         "baselines": True,
         "replicates": 0,
+        "objectives": None,
+        "first_points": [],
+        "segment_of": None,
         "stopping": {
             "max_trials": None,
             "max_run_s": 3600.0,

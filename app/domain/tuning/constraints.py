@@ -85,9 +85,15 @@ METRICS: dict[str, Metric] = {
     "popularity": Metric(
         description="Mean popularity of what is recommended.", of=_validation(lambda measured: measured.popularity)
     ),
-    "hit_ratio": Metric(description="HR@k.", of=_validation(lambda measured: measured.overall.hit_ratio)),
-    "ndcg": Metric(description="NDCG@k.", of=_validation(lambda measured: measured.overall.ndcg)),
-    "objective": Metric(description="The objective.", of=_validation(lambda measured: measured.overall.objective)),
+    "artist_share": Metric(
+        description="How often two songs of one list have the same artist.",
+        of=_validation(lambda measured: measured.artist_share),
+    ),
+    "hit_ratio": Metric(
+        description="HR@k over all pairs.", of=_validation(lambda measured: measured.overall.hit_ratio)
+    ),
+    "ndcg": Metric(description="NDCG@k over all pairs.", of=_validation(lambda measured: measured.overall.ndcg)),
+    "objective": Metric(description="The objective.", of=_validation(lambda measured: measured.judged.objective)),
 }
 """What can be constrained, by name; measurements are those on the validation pairs."""
 

@@ -14,8 +14,9 @@ from typing import Literal
 
 from app.domain.errors import InvalidRequest
 from app.domain.lease import Failure
-from app.domain.training import DEFAULT_TRAINER, Trainer
+from app.domain.training import DEFAULT_TRAINER, Trainer, TrainingParameters
 from app.domain.tuning.constraints import MAX_CONSTRAINTS, Constraint
+from app.domain.tuning.objectives import Aggregate, ObjectiveName, check_aggregate, check_objectives
 from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.revisions import Revision
@@ -63,10 +64,17 @@ LIMITS: dict[str, tuple[int, int]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """`hr_weight` * HR@k + (1 - hr_weight) * NDCG@k, maximised on the validation pairs."""
+    """`hr_weight` * HR@k + (1 - hr_weight) * NDCG@k, maximised on the validation pairs.
+
+    `aggregate` makes one number of the segments', by `weights` if it says so; with a `scope` the study trains and
+    measures on the sessions of that segment alone.
+    """
 
     k: int = 10
     hr_weight: float = 0.5
+    aggregate: Aggregate = Aggregate.MICRO
+    weights: dict[str, float] = field(default_factory=dict)
+    scope: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.k <= 100:
@@ -75,6 +83,15 @@ class Objective:
             raise InvalidRequest(
                 f"hr_weight must be between 0 and 1, not {self.hr_weight}.", pointer="/objective/hr_weight"
             )
+        check_aggregate(self.aggregate, weights=self.weights, scope=self.scope)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentOf:
+    """The study and its segment that a study of that segment alone was begun from."""
+
+    study_id: str
+    segment: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +115,11 @@ class StudySpec:
     max_attempts: int = 3
     baselines: bool = True
     replicates: int = 0
+    objectives: tuple[ObjectiveName, ...] = ()
+    """Two, where the study looks for the front between them: the first is the objective and decides which is best."""
+    first_points: tuple[TrainingParameters, ...] = ()
+    """The points of its first trials, before any is suggested."""
+    segment_of: SegmentOf | None = None
     stopping: Stopping = field(default_factory=Stopping)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     pruning: Pruning | None = None
@@ -117,6 +139,13 @@ class StudySpec:
         if self.trial_timeout_s is not None and not 0 < self.trial_timeout_s < math.inf:
             message = f"trial_timeout_s must be a number above 0, not {self.trial_timeout_s}."
             raise InvalidRequest(message, pointer="/trial_timeout_s")
+        check_objectives(self.objectives, hr_weight=self.objective.hr_weight)
+        if self.objectives and self.pruning is not None:
+            message = "With two objectives no epoch says which trial is worse: such a study prunes none."
+            raise InvalidRequest(message, pointer="/pruning")
+        if self.objectives and self.stopping.min_expected_improvement is not None:
+            message = "With two objectives no improvement of one is expected: min_expected_improvement cannot stop it."
+            raise InvalidRequest(message, pointer="/stopping/min_expected_improvement")
         if self.algorithm == "random" and self.stopping.min_expected_improvement is not None:
             message = "A random search expects nothing of a point: it cannot stop by min_expected_improvement."
             raise InvalidRequest(message, pointer="/stopping/min_expected_improvement")

@@ -5,8 +5,9 @@ numbers, with a seed drawn from the study's seed and the trial's number, and is 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from app.domain.measurement import Measurement
 from app.domain.training import TrainingParameters
 from app.domain.tuning.constraints import Constraint, violations
 from app.domain.tuning.pruning import Curve, curve_of, worth
@@ -25,6 +26,8 @@ class Observation:
     value: float | None
     is_infeasible: bool = False
     violations: tuple[float, ...] = ()
+    measurement: Measurement | None = field(default=None, compare=False, repr=False)
+    """What the value was read from, for a study that looks at more than one."""
 
 
 def observations(trials: list[Trial], *, constraints: Sequence[Constraint] = ()) -> list[Observation]:
@@ -50,6 +53,7 @@ def observations(trials: list[Trial], *, constraints: Sequence[Constraint] = ())
                 parameters=trial.parameters,
                 value=None if violated is None else value,
                 is_infeasible=trial.state is TrialState.INFEASIBLE,
+                measurement=None if trial.outcome is None else trial.outcome.validation,
                 violations=violated or (),
             )
         )

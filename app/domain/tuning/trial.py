@@ -174,5 +174,5 @@ class Trial:
         """The value maximised, on the validation pairs; None until measured."""
         if self.outcome is None or self.outcome.validation is None:
             return None
-        estimate = self.outcome.validation.overall.objective
+        estimate = self.outcome.validation.judged.objective
         return None if estimate is None else estimate.value
