@@ -2,24 +2,27 @@
 
 import csv
 import io
+import json
 from dataclasses import replace
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
-from app.domain.tuning.trial import TrialRole
+from app.domain.tuning.trial import Method, TrialRole
 from tests.api.world import World
-from tests.values import measurement, outcome
+from tests.values import epoch_measured, measurement, outcome
 
 BEST = 0.5
 
 
-def run_to_the_end(world: World, *, best: float = BEST) -> None:
-    """Play the worker: every trial measures 0.2, the winner `best`."""
+def run_to_the_end(world: World, *, best: float = BEST, counting: float = 0.2) -> None:
+    """Play the worker: every trial measures 0.2, the winner `best`, what counts `counting`."""
     while (work := world.container.trials.claim("worker")) is not None:
         role, is_winner = work.trial.role, work.trained_as is TrialRole.SEARCH
         value = best if is_winner and (role is not TrialRole.SEARCH or work.trial.number == 0) else 0.2
+        if work.trial.method in {Method.NEXT_SONG, Method.CO_OCCURRENCE}:
+            value = counting
         measured = outcome(value)
         if role is TrialRole.REPLICATE and work.trial.seed is not None:
             value += 0.001 * work.trial.seed * (2 if is_winner else 1)
@@ -28,9 +31,9 @@ def run_to_the_end(world: World, *, best: float = BEST) -> None:
         world.container.trials.complete(work.claim, measured, staged=world.staged())
 
 
-def ended(world: World, **changes: Any) -> str:  # noqa: ANN401 - any JSON
+def ended(world: World, *, counting: float = 0.2, **changes: Any) -> str:  # noqa: ANN401 - any JSON
     study_id = world.study(n_initial=3, baselines=True, **changes)
-    run_to_the_end(world)
+    run_to_the_end(world, counting=counting)
     return study_id
 
 
@@ -47,6 +50,27 @@ def test_a_winner_that_is_above_all_is_improved_and_the_study_says_so(world: Wor
     study = world.client.get(f"/v1/studies/{study_id}").json()
     assert study["verdict"] == report["verdict"]
     assert study["progress"]["n_ended"] == study["progress"]["n_trials"] == 3 + 5 + 1 + 3 * 3
+
+
+def test_further_replicates_are_asked_for_of_a_study_that_is_completed(world: World) -> None:
+    study_id = ended(world)
+    assert world.client.get(f"/v1/studies/{study_id}/verdict").json()["rows"][0]["test_spread"] is None
+    changed = world.client.patch(f"/v1/studies/{study_id}", json={"replicates": 2})
+    assert (changed.status_code, changed.json()["state"]) == (200, "running")
+    run_to_the_end(world)
+    report = world.client.get(f"/v1/studies/{study_id}/verdict").json()
+    assert {row["over_seeds"]["n"] for row in report["rows"] if row["standing"] == "reference"} == {2}
+    clone = world.client.post(f"/v1/studies/{study_id}/clone", json={"replicates": 3}).json()
+    assert world.client.get(f"/v1/studies/{clone['id']}").json()["spec"]["replicates"] == 3
+    refused = world.client.patch(f"/v1/studies/{study_id}", json={"replicates": 51})
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/replicates")
+
+
+def test_the_verdict_says_when_a_plain_baseline_beats_the_winner(world: World) -> None:
+    study_id = ended(world, counting=0.9)
+    verdict = world.client.get(f"/v1/studies/{study_id}").json()["verdict"]
+    assert (verdict["finding"], verdict["beaten_by"]) == ("improved", ["next_song", "co_occurrence"])
+    assert "next_song" in verdict["reason"]
 
 
 def test_replicates_name_seed_and_source(world: World) -> None:
@@ -92,6 +116,48 @@ def test_exports_hold_every_trial_and_no_formula(world: World) -> None:
     assert table["test_objective"].to_pylist()[-1] == pytest.approx(BEST)
     for path in ("export.csv", "export.parquet", "verdict", "importance", "events", "transfers"):
         assert world.client.get(f"/v1/studies/std_none/{path}").status_code == 404
+
+
+def test_pruned_trials_are_exported_and_told_with_what_they_measured(world: World) -> None:
+    study_id = world.study(n_initial=1, epochs=3, pruning={"rule": "median"})
+    work = world.container.trials.claim("worker")
+    assert work is not None
+    epochs = (epoch_measured(1, 0.1), epoch_measured(2, 0.15))
+    world.container.trials.measured(work.claim, epochs)
+    world.container.trials.pruned(work.claim, replace(outcome(0.15), epochs=epochs))
+    (row,) = csv.DictReader(io.StringIO(world.client.get(f"/v1/studies/{study_id}/export.csv").text))
+    assert (row["state"], row["validation_objective"]) == ("pruned", "")
+    assert (row["last_epoch"], float(row["last_epoch_objective"])) == ("2", 0.15)
+    stream = world.client.get(f"/v1/studies/{study_id}/events").text
+    (measured,) = [block for block in stream.split("\n\n") if "event: measurement" in block]
+    document = json.loads(next(line for line in measured.splitlines() if line.startswith("data: "))[6:])
+    assert document["epochs"] == [{"epoch": 1, "objective": 0.1}, {"epoch": 2, "objective": 0.15}]
+    assert document["validation"] is None
+
+
+def test_a_transfer_takes_those_that_keep_the_constraints_first(world: World) -> None:
+    study_id = world.study(n_initial=3, constraints=["coverage >= 0.4"])
+    for number, coverage in enumerate((0.5, 0.5, 0.1)):
+        work = world.container.trials.claim("worker")
+        assert work is not None
+        value = 0.2 + 0.1 * number
+        told = replace(outcome(value), validation=replace(measurement(value), coverage=coverage))
+        world.container.trials.complete(work.claim, told, staged=world.staged())
+    run_to_the_end(world)
+    asked = world.client.post(f"/v1/studies/{study_id}/transfer", json={"fractions": [0.5, 1.0], "n_top": 2})
+    report = world.client.get(asked.headers["Location"]).json()
+    assert [point["name"] for point in report["points"]] == ["trial-1", "trial-0"]
+
+
+def test_importance_passes_over_points_that_the_space_holds_no_more(world: World) -> None:
+    study_id = world.study(n_initial=14, search_space={"negative": {"value": 5}, "window": {"value": 5}})
+    run_to_the_end(world)
+    path = f"/v1/studies/{study_id}"
+    assert world.client.get(f"{path}/importance").json()["n_trials"] == 14
+    narrow = {"vector_size": {"type": "int", "low": 2, "high": 3}}
+    changed = world.client.patch(path, json={"search_space": narrow})
+    assert changed.status_code == 200, changed.text
+    assert world.client.get(f"{path}/importance").status_code == 409
 
 
 def test_a_transfer_runs_on_the_study_and_reports_agreement(world: World) -> None:

@@ -7,15 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from app.domain.measurement import Estimate
 from app.domain.training import Trainer, TrainingParameters
-from app.domain.tuning.random_search import RandomSearch
-from app.domain.tuning.search_space import preset
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
-from app.domain.tuning.verdict import Finding, Rival, judged, of_intervals
 from tests.journeys.listening import compiled
 from worker.messages import Limits, TrialMeasured, TrialRequest, read_message, request_line
 from worker.work import perform
@@ -67,32 +62,6 @@ def outcome_of(asked: TrialRequest) -> TrialOutcome:
     result = perform(asked, lambda progress: None)
     assert isinstance(result, TrialMeasured)
     return result.outcome
-
-
-def on_test(outcome: TrialOutcome) -> Estimate:
-    assert outcome.test is not None
-    assert outcome.test.overall.objective is not None
-    return outcome.test.overall.objective
-
-
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_on_listening_without_a_signal_the_best_of_many_is_no_evidence(tmp_path: Path, seed: int) -> None:
-    corpus = random_listening(tmp_path, seed=seed)
-    suggester = RandomSearch(preset("article", epochs=1, overrides={"vector_size": 8}), seed)
-    trials = [
-        outcome_of(request(corpus, tmp_path, parameters=suggester.suggest([], number=number))) for number in range(8)
-    ]
-    winner = max(trials, key=lambda trial: trial.validation.overall.objective.value)  # type: ignore[union-attr]
-    plain = outcome_of(request(corpus, tmp_path, parameters=None, role=TrialRole.BASELINE, method=Method.MOST_POPULAR))
-    defaults = outcome_of(request(corpus, tmp_path, parameters=TrainingParameters(vector_size=8, epochs=1, sg=1)))
-    verdict = judged(
-        [
-            Rival(name="defaults", standing="reference", on_pairs=of_intervals(on_test(winner), on_test(defaults))),
-            Rival(name="most_popular", standing="control", on_pairs=of_intervals(on_test(winner), on_test(plain))),
-        ]
-    )
-    assert verdict is not None
-    assert verdict.finding is Finding.NO_EVIDENCE
 
 
 def test_one_thread_gives_the_same_vectors_in_another_process(tmp_path: Path) -> None:

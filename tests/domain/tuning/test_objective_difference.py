@@ -96,7 +96,7 @@ def test_other_pairs_are_refused() -> None:
 @pytest.mark.parametrize("chances", [((0.3, 0.3, 0.3), (0.3, 0.3, 0.3)), ((0.2, 0.4, 0.6), (0.5, 0.3, 0.25))])
 def test_the_worst_segments_interval_holds_the_truth(chances: tuple[tuple[float, ...], tuple[float, ...]]) -> None:
     """Of 300 pairs of models at least 95 % lie within their limits, all segments alike or not."""
-    value = np.mean(pair_values(np.arange(1, 11, dtype=np.uint8), hr_weight=W))
+    value = float(np.mean(pair_values(np.arange(1, 11, dtype=np.uint8), hr_weight=W)))
     truth = value * (min(chances[0]) - min(chances[1]))
     n_held = 0
     for seed in range(300):
