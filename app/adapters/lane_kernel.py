@@ -481,7 +481,7 @@ def _compiled_for(n_lanes: int) -> Callable[..., None]:
     return train_share_in_lanes
 
 
-LANES = (4, 16)
+LANES = (4, 8, 16)
 """Lanes that the kernel is compiled for."""
 
 _COMPILED = {n_lanes: _compiled_for(n_lanes) for n_lanes in LANES}

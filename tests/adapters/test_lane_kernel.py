@@ -178,7 +178,7 @@ def assert_as_plain(
 
 
 @pytest.mark.parametrize("is_skip_gram", [True, False], ids=["skip_gram", "cbow"])
-@pytest.mark.parametrize("lanes", [(1, 4), (3, 4), (4, 4), (7, 16), (16, 16)], ids=str)
+@pytest.mark.parametrize("lanes", [(1, 4), (3, 4), (4, 4), (7, 8), (8, 8), (11, 16), (16, 16)], ids=str)
 @pytest.mark.parametrize(("negative", "weight"), [(5, 1.0), (7, 2.0), (1, 1.0), (40, 3.0)])
 def test_vectors_are_those_of_the_formulas(
     is_skip_gram: bool, lanes: tuple[int, int], negative: int, weight: float

@@ -12,7 +12,7 @@ from app.adapters.vector_code import TILE, VECTOR, errors, fetch_row, moves, pro
 
 Floats = NDArray[np.float32]
 
-LANES = (4, 16)
+LANES = (4, 8, 16)
 WIDTHS = (16, 32, 48, 64)
 COUNTS = range(1, 10)
 MARK = 777.0
