@@ -3,12 +3,14 @@
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy.engine import Engine
 
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
+from app.adapters.exporting import csv_bytes, parquet_bytes
 from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
@@ -21,18 +23,24 @@ from app.config import Settings
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
+from app.domain.tuning.importance import Importance, Observed
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
 from app.services.asking import AskingService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
+from app.services.events import EventService
+from app.services.exporting import ExportService
+from app.services.importance import ImportanceService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
+from app.services.transfers import TransferService
 from app.services.trials import TrialService
+from app.services.verdicts import VerdictService
 from app.services.warm_starting import WarmStartService
 
 
@@ -49,6 +57,11 @@ class Container:
     studies: StudyService
     comparisons: ComparisonService
     life: StudyLife
+    verdicts: VerdictService
+    importance: ImportanceService
+    exports: ExportService
+    transfers: TransferService
+    events: EventService
     trials: TrialService
     own_trials: OwnTrialService
     asking: AskingService
@@ -106,6 +119,11 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         studies=studies,
         comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
+        verdicts=VerdictService(units, store=store, read_ranks=partial(read_ranks, pair_set="test")),
+        importance=ImportanceService(units, estimate=_importance),
+        exports=ExportService(units, writers={"csv": csv_bytes, "parquet": parquet_bytes}),
+        transfers=TransferService(units, ids=ids, signals=signals),
+        events=EventService(units),
         trials=trials,
         own_trials=OwnTrialService(units, ids=ids, signals=signals),
         asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),
@@ -148,6 +166,12 @@ def _single_suggester_for(spec: StudySpec) -> Suggester:
 def _new_token() -> str:
     """256 random bits, in letters, digits, `-` and `_`."""
     return secrets.token_urlsafe(32)
+
+
+def _importance(found: Observed) -> Importance:
+    from app.adapters.importance import importance  # noqa: PLC0415
+
+    return importance(found)
 
 
 def _load(folder: Path, model_id: str) -> LiveModel:

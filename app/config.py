@@ -95,7 +95,10 @@ class Settings(BaseSettings):
         description="Seconds between a worker's looks for dead ones; by default half a lease, at most 5.",
     )
     poll_interval_s: float = Field(
-        default=1, ge=0.05, le=60, description="Seconds between an idle worker's looks for work."
+        default=1,
+        ge=0.05,
+        le=60,
+        description="Seconds between an idle worker's looks for work, and a server's for events that are followed.",
     )
     worker_slots: int | None = Field(
         default=None,

@@ -21,22 +21,27 @@ from app.api import (
     asking,
     comparisons,
     datasets,
+    events,
     health,
     models,
     own_trials,
     plays,
     recommendations,
+    results,
     songs,
     studies,
     study_life,
+    transfers,
     trials,
     uploads,
     warm_starts,
 )
 from app.api.dependencies import Services
 from app.api.documentation import describe
+from app.api.following import Following
 from app.api.observing import Figures, Observed
 from app.api.problems import problems, tell_problems
+from app.api.stop_signals import at_stop
 from app.bootstrap import Container, build
 from app.config import load
 from app.log import configure
@@ -51,13 +56,16 @@ def app_from_environment() -> FastAPI:
 
 def create_app(container: Container) -> FastAPI:
     """The app on these services; it begins to follow the aliases when it starts."""
+    services = services_of(container)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         container.start()
         try:
-            yield
+            with at_stop(services.following.close):
+                yield
         finally:
+            await services.following.stop()
             await anyio.to_thread.run_sync(container.stop)
 
     app = FastAPI(
@@ -68,7 +76,7 @@ def create_app(container: Container) -> FastAPI:
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
     )
-    app.state.services = services_of(container)
+    app.state.services = services
     app.state.upload_threads = anyio.CapacityLimiter(uploads.MOST_AT_ONCE)
     for subject in (
         songs,
@@ -82,6 +90,9 @@ def create_app(container: Container) -> FastAPI:
         asking,
         comparisons,
         study_life,
+        results,
+        transfers,
+        events,
         trials,
         models,
         aliases,
@@ -111,6 +122,11 @@ def services_of(container: Container) -> Services:
         warm_starts=container.warm_starts,
         comparisons=container.comparisons,
         life=container.life,
+        verdicts=container.verdicts,
+        importance=container.importance,
+        exports=container.exports,
+        transfers=container.transfers,
+        following=Following(container.events, signals=container.signals, poll_s=container.settings.poll_interval_s),
         models=container.models,
         serving=container.serving,
         status=container.live.status,

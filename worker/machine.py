@@ -31,7 +31,7 @@ def n_cores() -> int:
 def this_machine() -> Machine:
     """The one that this is."""
     return Machine(
-        cpu=_cpu(),
+        cpu=cpu_kind(),
         cores=n_cores(),
         python=platform.python_version(),
         numba=_version("numba"),
@@ -40,7 +40,8 @@ def this_machine() -> Machine:
     )
 
 
-def _cpu() -> str | None:
+def cpu_kind() -> str | None:
+    """The processor's model."""
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):

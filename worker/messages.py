@@ -48,8 +48,8 @@ class DatasetRequest:
 class TrialRequest:
     """Measure one trial. `vectors` holds those that a confirmation measures; others are trained.
 
-    After the epochs `decides_after` the child asks whether to go on. What became of each pair is left in the folder
-    `ranks`, if there is one.
+    `sample_fraction` is the share of the sessions that training sees; None: all. After the epochs `decides_after` the
+    child asks whether to go on. What became of each pair is left in the folder `ranks`, if there is one.
     """
 
     limits: Limits
@@ -62,6 +62,7 @@ class TrialRequest:
     objective: Objective
     seed: int
     vectors: Path | None = None
+    sample_fraction: float | None = None
     ranks: Path | None = None
     decides_after: tuple[int, ...] = ()
     subject: Literal["trial"] = "trial"

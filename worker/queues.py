@@ -146,6 +146,10 @@ class HeldDataset(Held):
         )
 
 
+COMPARED_BY_PAIRS = frozenset({TrialRole.SEARCH, TrialRole.BASELINE, TrialRole.CONFIRMATION})
+"""Trials of which it is kept what became of each pair."""
+
+
 class HeldTrial(Held):
     """A trial to run."""
 
@@ -165,7 +169,7 @@ class HeldTrial(Held):
     def request(self, *, staged: Path, scratch: Path) -> TrialRequest:
         """Measure the trial."""
         trial, spec, vectors = self._work.trial, self._work.spec, self._work.vectors
-        self._ranks = scratch
+        self._ranks = scratch if trial.role in COMPARED_BY_PAIRS else None
         pruning = spec.pruning if trial.role is TrialRole.SEARCH else None
         n_epochs = 0 if trial.parameters is None else trial.parameters.epochs
         return TrialRequest(
@@ -175,11 +179,12 @@ class HeldTrial(Held):
             role=trial.role,
             method=trial.method,
             parameters=trial.parameters,
-            trainer=trained_by(trial.role, spec.trainer),
+            trainer=trained_by(self._work.trained_as, spec.trainer),
             objective=spec.objective,
-            seed=spec.seed,
+            seed=spec.seed if trial.seed is None else trial.seed,
+            sample_fraction=trial.sample_fraction,
             vectors=None if vectors is None else self._artifacts.open("trials", vectors),
-            ranks=scratch,
+            ranks=self._ranks,
             decides_after=() if pruning is None else pruning.decides_after(n_epochs),
         )
 

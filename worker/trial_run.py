@@ -18,12 +18,14 @@ from app.domain import plain_baselines
 from app.domain.embedding import Embeddings, scoring_rows, served_bytes
 from app.domain.evaluating import answerable_queries, evaluate, evaluate_lists
 from app.domain.lease import HeartbeatAnswer, Progress
-from app.domain.listening import Pairs
+from app.domain.listening import Corpus, Pairs
 from app.domain.measurement import EpochMeasurement, Measurement
 from app.domain.pairing import PairRanks
+from app.domain.sampling import sampled
 from app.domain.training import TrainingParameters, TrainingProgress
 from app.domain.tuning.aggregating import aggregated
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
+from worker.machine import cpu_kind
 from worker.messages import Show, Tell, TrialMeasured, TrialRequest
 from worker.training import trainer_of
 
@@ -88,8 +90,7 @@ class _TrialRun:
         self._validation: Measurement | None = None
         self._ranks: dict[PairSet, PairRanks] = {}
         with self._phase("load"):
-            corpus, scope = read_corpus(request.corpus), request.objective.scope
-            self._corpus = corpus if scope is None else corpus.scoped(scope)
+            self._corpus = _corpus_of(request)
             self._counts = self._corpus.training_counts()
 
     def outcome(self) -> TrialMeasured:
@@ -116,11 +117,12 @@ class _TrialRun:
                 on_progress=lambda progress: self._tell(training_progress(progress, parameters)),
                 on_epoch=self._measure_epoch,
             )
-        is_baseline = request.role is TrialRole.BASELINE
-        test = self._measurement(embeddings, "test") if is_baseline else None
+        is_tested = request.role in {TrialRole.BASELINE, TrialRole.REPLICATE}
+        is_kept = request.role is TrialRole.SEARCH
+        test = self._measurement(embeddings, "test") if is_tested else None
         with self._phase("write"):
-            sha256 = vectors_sha256(embeddings) if is_baseline else write_vectors(request.staged, embeddings)
-        measured = self._measured(test=test, sha256=sha256, has_vectors=not is_baseline)
+            sha256 = write_vectors(request.staged, embeddings) if is_kept else vectors_sha256(embeddings)
+        measured = self._measured(test=test, sha256=sha256, has_vectors=is_kept)
         n_bytes = served_bytes(scoring_rows(embeddings, parameters.scoring))
         return replace(measured, outcome=replace(measured.outcome, model_bytes=n_bytes))
 
@@ -222,6 +224,8 @@ class _TrialRun:
             epochs=tuple(self._epochs),
             times_s={name: round(seconds, 6) for name, seconds in self._watch.seconds.items()},
             vectors_sha256=sha256,
+            threads=self._request.limits.threads,
+            cpu=cpu_kind(),
             has_ranks=self._request.ranks is not None and bool(self._ranks),
         )
         return TrialMeasured(outcome=outcome, has_vectors=has_vectors)
@@ -237,6 +241,13 @@ class _TrialRun:
         self._tell(Progress(phase=name, fraction=0.0))
         with self._watch.phase(name):
             yield
+
+
+def _corpus_of(request: TrialRequest) -> Corpus:
+    """What the trial trains and is measured on: of the scope's sessions alone, of a sample of them."""
+    corpus, scope, fraction = read_corpus(request.corpus), request.objective.scope, request.sample_fraction
+    scoped = corpus if scope is None else corpus.scoped(scope)
+    return scoped if fraction is None else sampled(scoped, fraction)
 
 
 def training_progress(progress: TrainingProgress, parameters: TrainingParameters) -> Progress:

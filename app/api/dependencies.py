@@ -11,18 +11,23 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import Depends, Header, Path, Request, Response
 
+from app.api.following import Following
 from app.api.problems import Refused
 from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
 from app.domain.serving import ServingStatus
 from app.services.asking import AskingService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
+from app.services.exporting import ExportService
 from app.services.idempotency import Idempotency, Replay
+from app.services.importance import ImportanceService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
+from app.services.transfers import TransferService
+from app.services.verdicts import VerdictService
 from app.services.warm_starting import WarmStartService
 
 T = TypeVar("T")
@@ -41,6 +46,11 @@ class Services:
     warm_starts: WarmStartService
     comparisons: ComparisonService
     life: StudyLife
+    verdicts: VerdictService
+    importance: ImportanceService
+    exports: ExportService
+    transfers: TransferService
+    following: Following
     models: ModelService
     serving: ServingService
     status: Callable[[], ServingStatus]
@@ -58,6 +68,7 @@ async def services_of(request: Request) -> Services:
 FromServices = Annotated[Services, Depends(services_of)]
 
 DatasetPath = Annotated[ResourceId, Path(description="The dataset's id.")]
+TransferPath = Annotated[ResourceId, Path(description="The transfer's id.")]
 StudyPath = Annotated[ResourceId, Path(description="The study's id.")]
 TrialPath = Annotated[ResourceId, Path(description="The trial's id.")]
 ModelPath = Annotated[ResourceId, Path(description="The model's id.")]

@@ -50,7 +50,7 @@ def get_study(study_id: StudyPath, services: FromServices, response: Response) -
     """Its state and progress, the best trial so far beside the baselines, and how long it may still take."""
     facts = services.studies.get(study_id)
     response.headers["ETag"] = f'"{facts.study.version}"'
-    return StudyView.of_facts(facts)
+    return StudyView.of_facts(facts, services.verdicts.of(study_id).verdict)
 
 
 @router.get(

@@ -9,10 +9,12 @@ from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
 from app.domain.datasets import Dataset, Upload
+from app.domain.events import Event
 from app.domain.lease import Claim, Progress
 from app.domain.models import Alias, AliasMove, Model
 from app.domain.recommending import HeardSong, Play, PlayVerdict
 from app.domain.tuning.study import Study
+from app.domain.tuning.transfer import Transfer
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
 from app.domain.tuning.warm_start import Inherited, Source
 
@@ -109,6 +111,10 @@ class TrialRepository(LeasedRepository[Trial], Protocol):
         """Up to `limit` trials after `cursor` (an id), oldest first."""
         ...
 
+    def in_state(self, study_id: str, state: TrialState) -> list[Trial]:
+        """The study's trials in one state, in the order they were made."""
+        ...
+
     def next_waiting(self, study_id: str, *, by: datetime | None = None, role: TrialRole | None = None) -> Trial | None:
         """The study's first waiting trial, locked: baselines, then the search, then the confirmation.
 
@@ -151,6 +157,26 @@ class InheritedRepository(Protocol):
 
     def page(self, study_id: str, *, limit: int, after: int | None) -> list[Inherited]:
         """Up to `limit` with a number above `after`, by number."""
+        ...
+
+
+class EventRepository(Protocol):
+    """What happened to studies; each is stored by the repository whose row changed."""
+
+    def after(self, study_id: str, cursor: int, *, limit: int) -> list[Event]:
+        """Up to `limit` events of a study with an id above `cursor`, in order."""
+        ...
+
+    def latest(self, study_id: str) -> int:
+        """The id of the study's last event; 0 before the first."""
+        ...
+
+
+class TransferRepository(Repository[Transfer], Protocol):
+    """Transfers."""
+
+    def page_of_study(self, study_id: str, *, limit: int, cursor: str | None) -> list[Transfer]:
+        """Up to `limit` transfers of a study before `cursor` (an id), newest first."""
         ...
 
 
@@ -221,6 +247,8 @@ class UnitOfWork(Protocol):
     studies: StudyRepository
     trials: TrialRepository
     inherited: InheritedRepository
+    events: EventRepository
+    transfers: TransferRepository
     models: ModelRepository
     aliases: AliasRepository
     plays: PlayRepository

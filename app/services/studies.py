@@ -22,13 +22,13 @@ from app.domain.tuning.trial import (
     ENDED_STATES,
     TRIAL_MOVES,
     Baseline,
-    Method,
     Trial,
     TrialRole,
     TrialState,
     baselines,
 )
 from app.domain.tuning.warm_start import Source
+from app.services.confirming import further_trials, n_further, unconfirmed
 from app.services.contest import beyond_reach, without_feasible
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.paging import Page, page_of
@@ -259,7 +259,8 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
     """
     if study.state is not StudyState.RUNNING:
         return study
-    study = stopped_if_due(unit, study, now=now)
+    if not _is_confirming(unit, study):
+        study = stopped_if_due(unit, study, now=now)
     hopeless = beyond_reach(unit, study) or _hopeless(unit, study)
     if hopeless is not None:
         cancel_waiting(unit, study.id, now=now)
@@ -272,20 +273,21 @@ def settled(unit: UnitOfWork, study: Study, *, now: datetime, ids: Ids) -> Study
     if study.best_trial_id is None:
         failure = without_feasible(unit, study) or _unusable(_reasons(unit, study.id))
         return _failed(study, failure, now=now)
-    confirmations = unit.trials.of_study(study.id, role=TrialRole.CONFIRMATION)
-    is_confirmed = any(trial.source_trial_id == study.best_trial_id for trial in confirmations)
-    if _unconfirmed(study) is None and not is_confirmed:
-        best = unit.trials.get(study.best_trial_id)
-        unit.trials.add(_confirmation_of(best, identity=ids.new("trl"), number=len(confirmations), now=now))
+    further = further_trials(study, unit.trials.of_study(study.id), ids=ids, now=now)
+    for trial in further:
+        unit.trials.add(trial)
+    if further:
         return study
     return replace(moved(study, StudyState.COMPLETED, now=now), finished_at=now)
 
 
-def _unconfirmed(study: Study) -> str | None:
-    """Why the winner is not measured on the test pairs; None where it is."""
-    if study.spec.trainer is not Trainer.EXTERNAL:
-        return None
-    return "Trials are trained outside Segue: the winner's vectors are not here to be measured on the test pairs."
+def _is_confirming(unit: UnitOfWork, study: Study) -> bool:
+    """Whether the search is over and its winner is being looked at: no rule can end it any more."""
+    counts = unit.trials.counts(study.id)
+    search = {state: n for (role, state), n in counts.items() if role is TrialRole.SEARCH}
+    if sum(search.values()) < study.spec.budget or not search.keys() <= ENDED_STATES:
+        return False
+    return confirmation_in(unit.trials.of_study(study.id, role=TrialRole.CONFIRMATION), study.best_trial_id) is not None
 
 
 def stopped_if_due(
@@ -376,22 +378,6 @@ def _told(trials: list[Trial]) -> str:
     return f"{shown} (the last: {failures[-1].reason.rstrip('.')})"
 
 
-def _confirmation_of(best: Trial, *, identity: str, number: int, now: datetime) -> Trial:
-    return Trial(
-        id=identity,
-        study_id=best.study_id,
-        role=TrialRole.CONFIRMATION,
-        number=number,
-        name="winner_on_test",
-        method=Method.WORD2VEC,
-        parameters=best.parameters,
-        state=TrialState.WAITING,
-        created_at=now,
-        source_trial_id=best.id,
-        revision=best.revision,
-    )
-
-
 def confirmation_in(trials: Iterable[Trial], best_trial_id: str | None) -> Trial | None:
     """The confirmation of the winner: a study that was extended may have those of earlier ones."""
     return next(
@@ -402,10 +388,9 @@ def confirmation_in(trials: Iterable[Trial], best_trial_id: str | None) -> Trial
 
 def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
     search = [trial for trial in trials if trial.role is TrialRole.SEARCH]
-    unconfirmed = _unconfirmed(study)
     confirmation = confirmation_in(trials, study.best_trial_id)
     own = [trial for trial in trials if trial.role is not TrialRole.ATTACHED]
-    planned = _n_search(study, search) + len(own) - len(search) + (confirmation is None and unconfirmed is None)
+    planned = _n_search(study, search) + len(own) - len(search) + n_further(study, trials)
     n_ended = sum(trial.state in ENDED_STATES for trial in own)
     counts = {state: sum(trial.state is state for trial in search) for state in TrialState}
     view = StudyView(
@@ -429,7 +414,7 @@ def _view(study: Study, trials: list[Trial], *, now: datetime) -> StudyView:
         ),
         constraints=_constraint_views(study, trials),
         n_attached=len(trials) - len(own),
-        unconfirmed=unconfirmed,
+        unconfirmed=unconfirmed(study),
         sources=[],
     )
     return replace(view, eta_s=_eta_s(view, search, now=now))

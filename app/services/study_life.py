@@ -105,8 +105,8 @@ class StudyLife:
         """The study with its budgets, limits, name or search space changed.
 
         Another search space is a new revision, which holds for trials suggested from now on. A study that has ended
-        keeps its number of trials (extend it), a cancelled one everything but its name. Raises: NotFound,
-        InvalidRequest, Conflict, StaleVersion.
+        keeps its number of trials (extend it), a cancelled one everything but its name. One that is completed runs
+        again for further replicates. Raises: NotFound, InvalidRequest, Conflict, StaleVersion.
         """
         with self._units() as unit:
             study = unit.studies.lock(study_id)
@@ -133,6 +133,8 @@ class StudyLife:
         changed = replace(study, spec=spec, version=study.version + 1)
         if spec.space != study.spec.space:
             changed = replace(changed, revisions=_with_another(study, spec, now=now))
+        if study.state is StudyState.COMPLETED and spec.replicates > study.spec.replicates:
+            changed = replace(moved(changed, StudyState.RUNNING, now=now), finished_at=None)  # for those alone
         return settled(unit, changed, now=now, ids=self._ids)
 
     def clone(

@@ -46,13 +46,14 @@ N_STUDIES_LOOKED_AT = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialWork:
-    """A trial to run. `vectors` names the stored vectors that a confirmation measures."""
+    """A trial to run. `vectors` are the stored ones that a confirmation measures; `trained_as` tells who trains."""
 
     claim: Claim
     trial: Trial
     spec: StudySpec
     dataset_files: str
     vectors: str | None
+    trained_as: TrialRole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,7 +201,8 @@ class TrialService:
             trial=running,
             spec=study.spec,
             dataset_files=artifact_name(dataset.id, dataset.attempt),
-            vectors=None if source is None else artifact_name(source.id, source.attempt),
+            vectors=_vectors_of(source) if source is not None and trial.role is TrialRole.CONFIRMATION else None,
+            trained_as=trial.role if source is None else source.role,
         )
 
     def heartbeat(
@@ -340,6 +342,7 @@ class TrialService:
     def cancelled(self, claim: Claim) -> Trial:
         """The worker stopped because it was told to. Raises: LostLease."""
         with self._units() as unit:
+            unit.studies.lock(_claimed_trial(unit, claim).study_id)
             trial = ended(unit.trials.held(claim), TrialState.CANCELLED, now=unit.now())
             unit.trials.save(trial)
             unit.commit()
@@ -454,6 +457,10 @@ def _has_room(unit: UnitOfWork, study: Study, holder: Holder) -> bool:
         if state is TrialState.RUNNING and not is_asked_for(role, study.spec.trainer)
     )
     return holder.is_client or n_running < study.spec.parallelism
+
+
+def _vectors_of(source: Trial) -> str:
+    return artifact_name(source.id, source.attempt)
 
 
 def _waiting(held: Trial) -> Trial:

@@ -53,6 +53,7 @@ def held_trial(
         spec=study_spec("dat_1", trainer=trainer, pruning=pruning),
         dataset_files="dat_1-1",
         vectors=None,
+        trained_as=role,
     )
     return HeldTrial(work, cast("TrialService", service), ALLOWANCE, VerifiedArtifacts(store))
 

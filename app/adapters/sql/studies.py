@@ -5,6 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from app.adapters.sql import tables
+from app.adapters.sql.events import append_study
 from app.adapters.sql.rows import Rows
 from app.domain.training import Trainer
 from app.domain.tuning.study import Study, StudyState
@@ -33,6 +34,20 @@ class SqlStudies(Rows[Study]):
     table = tables.studies
     kind = Study
     noun = "study"
+
+    def add(self, value: Study) -> None:
+        """Insert it, and the event that it is there."""
+        super().add(value)
+        append_study(self._connection, value)
+
+    def save(self, value: Study) -> None:
+        """Write every column of a study that this unit of work locked, and the event if state or best are new."""
+        columns = self.table.c
+        query = sa.select(columns.state, columns.best_trial_id).where(columns.id == value.id)
+        before = self._connection.execute(query).one()
+        super().save(value)
+        if tuple(before) != (value.state, value.best_trial_id):
+            append_study(self._connection, value)
 
     def columns(self, value: Study) -> dict[str, Any]:
         """The row of a study."""

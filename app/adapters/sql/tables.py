@@ -18,6 +18,7 @@ from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.revisions import Revision
 from app.domain.tuning.stopping import Stopped
 from app.domain.tuning.study import StudySpec, StudyState
+from app.domain.tuning.transfer import TransferSpec
 from app.domain.tuning.trial import Method, Origin, TrialOutcome, TrialRole, TrialState
 
 
@@ -188,6 +189,8 @@ trials = sa.Table(
     sa.Column("source_trial_id", sa.String(64)),
     sa.Column("origin", Choice(Origin)),
     sa.Column("lease_token_sha256", sa.String(64)),
+    sa.Column("seed", sa.Integer),
+    sa.Column("sample_fraction", sa.Double),
     sa.Column("outcome", Document(TrialOutcome)),
     sa.Column("failure", Document(Failure)),
     sa.Column("has_vectors", sa.Boolean, nullable=False),
@@ -212,6 +215,27 @@ inherited = sa.Table(
     sa.Column("value", sa.Double),
     sa.Column("changed", Document(tuple[str, ...]), nullable=False),
     sa.Column("outcome", Document(TrialOutcome)),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("study_id", sa.ForeignKey("studies.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("document", Document(dict[str, Any]), nullable=False),
+    sa.Index(None, "study_id", "id"),
+    sqlite_autoincrement=True,  # an id is never given twice, whatever was deleted
+)
+
+transfers = sa.Table(
+    "transfers",
+    metadata,
+    _identity(),
+    sa.Column("study_id", sa.ForeignKey("studies.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("spec", Document(TransferSpec), nullable=False),
+    sa.Column("points", Document(tuple[str, ...]), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
 )
 
 models = sa.Table(

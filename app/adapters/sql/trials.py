@@ -6,11 +6,18 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from app.adapters.sql import tables
+from app.adapters.sql.events import append_trial
 from app.adapters.sql.rows import LeasedRows
 from app.domain.tuning.trial import Origin, Trial, TrialRole, TrialState
 
 _turn = sa.case(
-    {TrialRole.BASELINE.value: 0, TrialRole.SEARCH.value: 1, TrialRole.CONFIRMATION.value: 2},
+    {
+        TrialRole.BASELINE.value: 0,
+        TrialRole.SEARCH.value: 1,
+        TrialRole.CONFIRMATION.value: 2,
+        TrialRole.REPLICATE.value: 3,
+        TrialRole.TRANSFER.value: 4,
+    },
     value=sa.cast(tables.trials.c.role, sa.String),
 )
 
@@ -24,6 +31,18 @@ class SqlTrials(LeasedRows[Trial]):
     kind = Trial
     noun = "trial"
 
+    def add(self, value: Trial) -> None:
+        """Insert it, and the event that it is there."""
+        super().add(value)
+        append_trial(self._connection, value)
+
+    def save(self, value: Trial) -> None:
+        """Write every column of a trial whose study this unit of work locked, and the event if its state is new."""
+        state = self._connection.scalar(sa.select(self.table.c.state).where(self.table.c.id == value.id))
+        super().save(value)
+        if state is not value.state:
+            append_trial(self._connection, value)
+
     def of_study(self, study_id: str, *, role: TrialRole | None = None) -> list[Trial]:
         """All trials of a study in the order they were made."""
         return self.many(self._of_study(study_id, role))
@@ -36,6 +55,10 @@ class SqlTrials(LeasedRows[Trial]):
     def _of_study(self, study_id: str, role: TrialRole | None) -> sa.Select[tuple[object, ...]]:
         query = sa.select(self.table).where(self.table.c.study_id == study_id).order_by(self.table.c.id)
         return query if role is None else query.where(self.table.c.role == role)
+
+    def in_state(self, study_id: str, state: TrialState) -> list[Trial]:
+        """The study's trials in one state, in the order they were made."""
+        return self.many(self._of_study(study_id, None).where(self.table.c.state == state))
 
     def next_waiting(self, study_id: str, *, by: datetime | None = None, role: TrialRole | None = None) -> Trial | None:
         """The study's first waiting trial, locked: baselines, then the search, then the confirmation.

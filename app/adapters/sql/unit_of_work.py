@@ -10,22 +10,26 @@ from sqlalchemy.engine import Engine
 
 from app.adapters.sql.datasets import SqlDatasets, SqlUploads
 from app.adapters.sql.engine import WRITES, translated_errors
+from app.adapters.sql.events import SqlEvents
 from app.adapters.sql.idempotency import SqlIdempotency
 from app.adapters.sql.inherited import SqlInherited
 from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.plays import SqlPlays
 from app.adapters.sql.studies import SqlStudies
+from app.adapters.sql.transfers import SqlTransfers
 from app.adapters.sql.trials import SqlTrials
 from app.domain.datasets import Dataset
 from app.domain.ports import Clock
 from app.domain.repositories import (
     AliasRepository,
     ClaimableRepository,
+    EventRepository,
     IdempotencyRepository,
     InheritedRepository,
     ModelRepository,
     PlayRepository,
     StudyRepository,
+    TransferRepository,
     TrialRepository,
     UploadRepository,
 )
@@ -53,6 +57,8 @@ class SqlUnitOfWork:
         self.studies: StudyRepository = SqlStudies(connection)
         self.trials: TrialRepository = SqlTrials(connection)
         self.inherited: InheritedRepository = SqlInherited(connection)
+        self.events: EventRepository = SqlEvents(connection)
+        self.transfers: TransferRepository = SqlTransfers(connection)
         self.models: ModelRepository = SqlModels(connection)
         self.aliases: AliasRepository = SqlAliases(connection)
         self.plays: PlayRepository = SqlPlays(connection)

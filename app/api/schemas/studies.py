@@ -18,6 +18,7 @@ from app.api.schemas.trials import (
     FailureCountsView,
     TrialSummaryView,
 )
+from app.api.schemas.verdicts import VerdictView
 from app.api.schemas.warm_starts import SOURCE_ID, SourceView, WarmStartBody
 from app.domain.errors import InvalidRequest
 from app.domain.training import DEFAULT_TRAINER, Trainer
@@ -26,6 +27,7 @@ from app.domain.tuning.search_space import preset
 from app.domain.tuning.stopping import StoppingRule
 from app.domain.tuning.study import LIMITS, Objective, Study, StudySpec, StudyState
 from app.domain.tuning.trial import TrialState
+from app.domain.tuning.verdict import Verdict
 from app.services.studies import StudyView as StudyFacts
 
 
@@ -162,6 +164,12 @@ class StudyBody(Body):
         default=3, **within("max_attempts"), description="How often a trial is begun before it has failed."
     )
     baselines: bool = Field(default=True, description="Measure gensim's defaults and the plain baselines too.")
+    replicates: int = Field(
+        default=0,
+        **within("replicates"),
+        description="Further seeds that the winner and gensim's defaults are trained with once the search has ended, "
+        "so that the verdict knows the noise of training too; 5 are recommended.",
+    )
     stopping: StoppingBody = StoppingBody()
     retry: RetryBody = RetryBody()
     pruning: PruningBody | None = None
@@ -198,6 +206,7 @@ class StudyBody(Body):
             trial_timeout_s=self.trial_timeout_s,
             max_attempts=self.max_attempts,
             baselines=self.baselines,
+            replicates=self.replicates,
             stopping=self.stopping.value(),
             retry=self.retry.value(),
             pruning=None if self.pruning is None else self.pruning.pruning(),
@@ -230,6 +239,7 @@ class StudySpecView(View):
     trial_timeout_s: float | None
     max_attempts: int
     baselines: bool
+    replicates: int
     objectives: list[ObjectiveName] | None = Field(description="Where there are two.")
     segment_of: SegmentOfView | None
     stopping: StoppingBody
@@ -256,6 +266,7 @@ class StudySpecView(View):
             trial_timeout_s=spec.trial_timeout_s,
             max_attempts=spec.max_attempts,
             baselines=spec.baselines,
+            replicates=spec.replicates,
             objectives=list(spec.objectives) or None,
             segment_of=None
             if spec.segment_of is None
@@ -314,6 +325,7 @@ EXAMPLE_STUDY: JsonDict = {
         "trial_timeout_s": None,
         "max_attempts": 3,
         "baselines": True,
+        "replicates": 0,
         "objectives": None,
         "segment_of": None,
         "stopping": {
@@ -405,6 +417,7 @@ class StudyView(StudySummaryView):
                     "unconfirmed": None,
                     "n_attached": 0,
                     "sources": [],
+                    "verdict": None,
                     "running": [],
                     "eta_s": None,
                     "run_s": 61.5,
@@ -431,6 +444,7 @@ class StudyView(StudySummaryView):
     unconfirmed: str | None = Field(description="Why the winner is not measured on the test pairs; null where it is.")
     n_attached: int = Field(description="Trials that were attached; they are not among the counts.")
     sources: list[SourceView] = Field(description="Studies that the warm start took something from; see `inherited`.")
+    verdict: VerdictView | None = Field(description="Once the study has ended; `…/verdict` has the whole table.")
     running: list[TrialSummaryView]
     eta_s: float | None = Field(description="Seconds to go; null until a trial of the search has ended.")
     run_s: float = Field(description="Seconds it has run, those it was queued or paused not counted.")
@@ -440,7 +454,7 @@ class StudyView(StudySummaryView):
     constraints: list[ConstraintView]
 
     @classmethod
-    def of_facts(cls, facts: StudyFacts) -> "StudyView":
+    def of_facts(cls, facts: StudyFacts, verdict: Verdict | None) -> "StudyView":
         """The view of a study and its trials."""
         study = facts.study
         return cls.model_validate(
@@ -454,6 +468,7 @@ class StudyView(StudySummaryView):
                 "unconfirmed": facts.unconfirmed,
                 "n_attached": facts.n_attached,
                 "sources": [SourceView.of(source) for source in facts.sources],
+                "verdict": VerdictView.of(verdict),
                 "running": [TrialSummaryView.of(trial, study) for trial in facts.running],
                 "eta_s": facts.eta_s,
                 "run_s": facts.run_s,

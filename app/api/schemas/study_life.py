@@ -56,6 +56,11 @@ class StudyChangesBody(Body):
         default=None, ge=1, le=30 * 86_400, description="For trials begun from now on; null: as the workers are set."
     )
     max_attempts: int = Field(default_factory=absent, **within("max_attempts"))
+    replicates: int = Field(
+        default_factory=absent,
+        **within("replicates"),
+        description="A study that is completed runs again for those that it lacks.",
+    )
     stopping: StoppingBody = Field(default_factory=absent)
     retry: RetryBody = Field(default_factory=absent)
 
@@ -80,6 +85,7 @@ class CloneBody(Body):
     n_initial: int = Field(default_factory=absent, **within("n_initial"))
     n_iterations: int = Field(default_factory=absent, **within("n_iterations"))
     parallelism: int = Field(default_factory=absent, **within("parallelism"))
+    replicates: int = Field(default_factory=absent, **within("replicates"))
 
     def overrides(self) -> dict[str, Any]:
         """Fields of a specification by name. Raises: InvalidRequest."""

@@ -10,6 +10,7 @@ from app.api.schemas.measurements import EpochView, MeasurementView, example_mea
 from app.api.schemas.pruning import PrunedView, StandingView
 from app.domain.embedding import Scoring
 from app.domain.training import TrainingParameters
+from app.domain.tuning.reproducibility import Reproducibility, reproducibility
 from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.study import Study
 from app.domain.tuning.trial import Method, Origin, Trial, TrialRole, TrialState
@@ -85,6 +86,18 @@ class FailureCountsView(View):
         )
 
 
+class ReproducibilityView(View):
+    """Whether the trial, repeated, gives the same embeddings."""
+
+    is_reproducible: bool | None = Field(description="Null where it is not known.")
+    reason: str
+
+    @classmethod
+    def of(cls, found: Reproducibility | None) -> "ReproducibilityView | None":
+        """The view, None of a trial that was not measured."""
+        return None if found is None else cls(is_reproducible=found.is_reproducible, reason=found.reason)
+
+
 def example_trial() -> JsonDict:
     """A trial for examples."""
     return {
@@ -112,6 +125,15 @@ def example_trial() -> JsonDict:
         "has_vectors": True,
         "source_trial_id": None,
         "origin": None,
+        "seed": None,
+        "sample_fraction": None,
+        "vectors_sha256": "5d41402abc4b2a76b9719d911017c592ae2a6b1d6f8e2b1b1c9e0f3a7d8c9b10",
+        "threads": 1,
+        "cpu": "AMD EPYC 7B13",
+        "reproducible": {
+            "is_reproducible": True,
+            "reason": "One thread trained it: the same seed gives the same vectors on another AMD EPYC 7B13.",
+        },
         "created_at": "2026-01-01T12:00:00Z",
         "started_at": "2026-01-01T12:00:01Z",
         "finished_at": "2026-01-01T12:00:07Z",
@@ -147,7 +169,15 @@ class TrialSummaryView(View):
     not_before: datetime | None = Field(description="When it may be begun again, while it waits after a failure.")
     revision: int = Field(description="The revision of the study's search space that it was suggested under.")
     has_vectors: bool = Field(description="Whether its embeddings are kept.")
-    source_trial_id: str | None = Field(description="The trial whose embeddings a confirmation measures.")
+    source_trial_id: str | None = Field(
+        description="The trial whose embeddings a confirmation measures, or which a replicate or a transfer repeats."
+    )
+    seed: int | None = Field(description="The seed it is trained with; null: the study's.")
+    sample_fraction: float | None = Field(description="The share of the sessions it is trained on; null: all.")
+    vectors_sha256: str | None = Field(description="The SHA-256 of its embeddings, kept or not.")
+    threads: int | None
+    cpu: str | None = Field(description="The kind of CPU that it ran on.")
+    reproducible: ReproducibilityView | None = Field(description="Null until it was measured.")
     origin: Origin | None = Field(description="Who gave the point; null where Segue chose it.")
     created_at: datetime
     started_at: datetime | None
@@ -227,6 +257,12 @@ def _fields(trial: Trial, study: Study) -> dict[str, object]:
         "has_vectors": trial.has_vectors,
         "source_trial_id": trial.source_trial_id,
         "origin": trial.origin,
+        "seed": trial.seed,
+        "sample_fraction": trial.sample_fraction,
+        "vectors_sha256": None if outcome is None else outcome.vectors_sha256,
+        "threads": None if outcome is None else outcome.threads,
+        "cpu": None if outcome is None else outcome.cpu,
+        "reproducible": ReproducibilityView.of(reproducibility(trial)),
         "created_at": trial.created_at,
         "started_at": trial.started_at,
         "finished_at": trial.finished_at,

@@ -58,6 +58,7 @@ LIMITS: dict[str, tuple[int, int]] = {
     "parallelism": (1, 256),
     "threads": (1, 256),
     "max_attempts": (1, 20),
+    "replicates": (0, 50),
 }
 """The smallest and largest value that each number of a study may have, inclusive."""
 
@@ -115,6 +116,7 @@ class StudySpec:
     max_attempts: int = 3
     baselines: bool = True
     warm_start: WarmStart | None = None
+    replicates: int = 0
     objectives: tuple[ObjectiveName, ...] = ()
     """Two, where the study looks for the front between them: the first is the objective and decides which is best."""
     segment_of: SegmentOf | None = None
@@ -147,6 +149,9 @@ class StudySpec:
         if self.algorithm == "random" and self.stopping.min_expected_improvement is not None:
             message = "A random search expects nothing of a point: it cannot stop by min_expected_improvement."
             raise InvalidRequest(message, pointer="/stopping/min_expected_improvement")
+        if self.replicates and self.trainer is Trainer.EXTERNAL:
+            message = "Segue cannot train the winner of an external trainer again: such a study has no replicates."
+            raise InvalidRequest(message, pointer="/replicates")
         self._check_pruning()
         self._check_constraints()
 

@@ -8,12 +8,14 @@
      a failed attempt
      (`retry` says how often, and how long it waits)
 
-Four roles share these rows, for a row is what a worker claims:
+Six roles share these rows, for a row is what a worker claims:
 `search`        a point of the space, numbered from 0 in the order suggested or given; of a study with an external
                 trainer, clients ask for these and no worker claims them
 `baseline`      a method that the tuned model is shown beside, measured on validation and test pairs
 `confirmation`  the winner's vectors, measured on the test pairs once the search has ended
 `attached`      a point that was trained and measured elsewhere; completed from the start, it informs the suggester
+`replicate`     the winner or a trained baseline, trained again under another seed, measured on both sets of pairs
+`transfer`      a point trained again on a sample of the sessions, measured on the validation pairs
 """
 
 from dataclasses import dataclass, field, replace
@@ -68,6 +70,8 @@ class TrialRole(StrEnum):
     BASELINE = "baseline"
     CONFIRMATION = "confirmation"
     ATTACHED = "attached"
+    REPLICATE = "replicate"
+    TRANSFER = "transfer"
 
 
 class Origin(StrEnum):
@@ -130,8 +134,9 @@ def is_asked_for(role: TrialRole, trainer: Trainer) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrialOutcome:
-    """What a completed trial reports. `times_s` are seconds by phase; `vectors_sha256` names the stored vectors.
+    """What a completed trial reports. `times_s` are seconds by phase; `vectors_sha256` names the vectors.
 
+    `threads` and `cpu` (its kind) say what computed them; None where that is not known.
     Of a running or pruned trial it holds the epochs measured so far, and why it is pruned once that is decided.
     `model_bytes` are those of the vectors that a model of it serves from, if it has any.
     """
@@ -141,6 +146,8 @@ class TrialOutcome:
     epochs: tuple[EpochMeasurement, ...] = ()
     times_s: dict[str, float] = field(default_factory=dict)
     vectors_sha256: str | None = None
+    threads: int | None = None
+    cpu: str | None = None
     has_ranks: bool = False
     """What became of each pair is kept (see `pairing`)."""
     model_bytes: int | None = None
@@ -165,10 +172,14 @@ class Trial:
     state: TrialState
     created_at: datetime
     source_trial_id: str | None = None
-    """The trial whose vectors a confirmation measures."""
+    """The trial whose vectors a confirmation measures, or which a replicate or a transfer trains again."""
     origin: Origin | None = None
     lease_token_sha256: str | None = None
     """Of the token that the client holds which asked for the trial last; a worker holds none."""
+    seed: int | None = None
+    """The seed it is trained with; None: the study's."""
+    sample_fraction: float | None = None
+    """The share of the sessions that training sees; None: all."""
     attempt: int = 0
     lease: Lease | None = None
     progress: Progress | None = None

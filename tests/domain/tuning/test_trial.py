@@ -75,6 +75,8 @@ def test_baselines_are_trained_by_gensim_and_what_a_study_tries_by_its_trainer(t
         TrialRole.BASELINE: Trainer.GENSIM,
         TrialRole.CONFIRMATION: trainer,
         TrialRole.ATTACHED: Trainer.EXTERNAL,
+        TrialRole.REPLICATE: trainer,
+        TrialRole.TRANSFER: trainer,
     }
 
 
