@@ -16,8 +16,8 @@ Departures from the library's defaults, and why
 - NOISE: the objective is noisy (a seed moves it), so the process need not pass through every point. Less than it has
   is soon taken for signal, more blurs the peak: with 0.01 twice as many of 40 searches missed it in 50 trials
   (`tests.benchmarks.suggesting`). Fitted beside the length scales, it was no better on average.
-- Tried there and left out, as they did not pay: initial points of a Sobol sequence, the logarithm of the expected
-  improvement, a fitted amplitude, more climbs and candidates near the best points, longer and shorter USUAL_SCALE.
+- Tried there and left out, as none paid beyond chance: initial points of a Sobol sequence, the logarithm of the
+  expected improvement, a fitted amplitude, more climbs and candidates near the best points, another USUAL_SCALE.
 - Choices are compared corner to corner (`SearchSpace.snapped`). Source: Garrido-Merchán and Hernández-Lobato 2020.
 - Pending points are registered with a lie: the mean that the process, fitted to the known ones, has there. A lie that
   is the same everywhere contradicts what is known beside it: with four workers it learned no faster than random search.
