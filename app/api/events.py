@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import orjson
 from fastapi import APIRouter, Header, Response
@@ -12,7 +12,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from app.api.dependencies import FromServices, StudyPath
 from app.api.following import Aside, Said
 from app.api.problems import problems
-from app.domain.events import Event
+from app.domain.events import Event, Kind
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"])
 
@@ -29,10 +29,21 @@ LastEventId = Annotated[
     ),
 ]
 
+EVENT = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {
+        "event": {"type": "string", "enum": [*get_args(Kind), "progress", "end"]},
+        "id": {"type": "string", "pattern": "^[0-9]+$"},
+        "data": {"type": "string", "description": "A JSON object."},
+    },
+    "required": ["event", "data"],
+}
+
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "`study`, `trial` and `measurement` events with an id, `progress` without one, at last `end`.",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string"}}},
+        "content": {MEDIA_TYPE: {"schema": EVENT}},
     },
     204: {"description": "The study has ended and there is nothing after `Last-Event-ID`: do not connect again."},
 }

@@ -22,7 +22,8 @@ def get_verdict(study_id: StudyPath, services: FromServices) -> VerdictReportVie
     """Whether the winner is better than gensim's defaults, by the test pairs, beside everything it was compared with.
 
     `improved` takes that it is above gensim's defaults and above the most popular songs, by every interval there is:
-    on the same pairs, and over further training seeds where the study has `replicates`.
+    on the same pairs, by the study's aggregate and in its scope, and over further training seeds where the study has
+    `replicates`. Plain baselines do not decide; those that beat the winner are named.
     """
     return VerdictReportView.of(services.verdicts.of(study_id))
 

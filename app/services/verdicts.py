@@ -14,7 +14,7 @@ from app.domain.repositories import UnitsOfWork
 from app.domain.tuning.aggregating import segment_shares
 from app.domain.tuning.objective_difference import objective_difference
 from app.domain.tuning.study import OPEN_STATES, Study
-from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
+from app.domain.tuning.trial import ENDED_STATES, Method, Trial, TrialRole, TrialState
 from app.domain.tuning.verdict import (
     Difference,
     Rival,
@@ -82,7 +82,8 @@ class VerdictService:
                 for trial in unit.trials.of_study(study_id, role=role)
                 if trial.state is TrialState.COMPLETED
             ]
-        if study.state in OPEN_STATES:
+            counts = unit.trials.counts(study_id)
+        if study.state in OPEN_STATES and not _only_transfers_are_left(study, counts):
             return VerdictReport(study=study, rows=(), verdict=None, missing="The study has not ended.")
         confirmation = next(
             (
@@ -182,6 +183,13 @@ class VerdictService:
             return self._read_ranks(self._store.open(RANKS, artifact_name(trial.id, trial.attempt)))
         except DamagedArtifact:
             return None
+
+
+def _only_transfers_are_left(study: Study, counts: Mapping[tuple[TrialRole, TrialState], int]) -> bool:
+    """Whether an open study runs for a transfer alone, which changes nothing of its verdict."""
+    n_search = sum(n for (role, _), n in counts.items() if role is TrialRole.SEARCH)
+    open_roles = {role for (role, state), n in counts.items() if n and state not in ENDED_STATES}
+    return open_roles == {TrialRole.TRANSFER} and (n_search >= study.spec.budget or study.stopped is not None)
 
 
 def standing_of(baseline: Trial) -> Standing:

@@ -170,6 +170,7 @@ def test_a_transfer_runs_on_the_study_and_reports_agreement(world: World) -> Non
     assert again.json() == asked.json()
     before = world.client.get(asked.headers["Location"]).json()
     assert (before["state"], before["progress"]) == ("running", {"n_ended": 5, "n_trials": 10})
+    assert world.client.get(f"/v1/studies/{study_id}/verdict").json()["verdict"] is not None
     assert world.client.post(f"/v1/studies/{study_id}/transfer", json=body).status_code == 409
     run_to_the_end(world)
     report = world.client.get(asked.headers["Location"]).json()

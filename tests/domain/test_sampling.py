@@ -1,5 +1,7 @@
 """Samples of a corpus."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from app.domain.sampling import sampled
@@ -29,3 +31,14 @@ def test_pairs_and_songs_stay_as_they_are() -> None:
     assert part.offsets.dtype == np.int64
     assert part.plays.dtype == np.int32
     assert part.training_counts().sum() == len(part.plays) - 2 * part.n_sessions
+
+
+def test_a_sample_of_one_segment_has_sessions_of_that_segment_alone() -> None:
+    segments = np.arange(500, dtype=np.int32) % 2
+    scoped = replace(WHOLE, segments=("ar", "en"), session_segments=segments).scoped("en")
+    part = sampled(scoped, 0.3)
+    assert part.session_segments is not None
+    assert len(part.session_segments) == part.n_sessions
+    training = {tuple(session.tolist()) for session in part.training_sessions(held_out=False)}
+    assert training == {session for session in sessions_of(0.3) if session[0] % 2 == 1}
+    assert 0 < len(training) < part.n_sessions

@@ -1,4 +1,4 @@
-"""Real training: chance is not crowned, and one thread repeats itself in another operating-system process."""
+"""Real training: one thread repeats itself in another operating-system process."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
@@ -25,9 +26,8 @@ sys.stdout.buffer.write(message_line(perform(read_request(sys.stdin.buffer.readl
 """
 
 
-def random_listening(folder: Path, *, seed: int) -> Path:
-    """Songs drawn independently: nothing can be learnt of what comes next."""
-    songs = np.random.default_rng(seed).integers(0, N_SONGS, size=N_SESSIONS * LENGTH)
+def random_listening(folder: Path) -> Path:
+    songs = np.random.default_rng(9).integers(0, N_SONGS, size=N_SESSIONS * LENGTH)
     place = np.arange(N_SESSIONS * LENGTH)
     plays = {
         "session_id": [f"session-{session}" for session in place // LENGTH],
@@ -37,22 +37,15 @@ def random_listening(folder: Path, *, seed: int) -> Path:
     return compiled(folder, plays=pa.table(plays), n_songs=N_SONGS).folder
 
 
-def request(
-    corpus: Path,
-    staged: Path,
-    *,
-    parameters: TrainingParameters | None,
-    role: TrialRole = TrialRole.REPLICATE,
-    method: Method = Method.WORD2VEC,
-) -> TrialRequest:
+def request(corpus: Path, staged: Path, *, trainer: Trainer) -> TrialRequest:
     return TrialRequest(
         limits=Limits(threads=1),
         staged=staged,
         corpus=corpus,
-        role=role,
-        method=method,
-        parameters=parameters,
-        trainer=Trainer.SEGUE,
+        role=TrialRole.REPLICATE,
+        method=Method.WORD2VEC,
+        parameters=TrainingParameters(vector_size=16, epochs=2, sg=1),
+        trainer=trainer,
         objective=Objective(),
         seed=3,
     )
@@ -64,9 +57,9 @@ def outcome_of(asked: TrialRequest) -> TrialOutcome:
     return result.outcome
 
 
-def test_one_thread_gives_the_same_vectors_in_another_process(tmp_path: Path) -> None:
-    corpus = random_listening(tmp_path, seed=9)
-    asked = request(corpus, tmp_path, parameters=TrainingParameters(vector_size=16, epochs=2, sg=1))
+@pytest.mark.parametrize("trainer", Trainer)
+def test_one_thread_gives_the_same_vectors_in_another_process(tmp_path: Path, trainer: Trainer) -> None:
+    asked = request(random_listening(tmp_path), tmp_path, trainer=trainer)
     here = outcome_of(asked)
     line = subprocess.run(
         [sys.executable, "-c", REPEAT], input=request_line(asked), stdout=subprocess.PIPE, check=True

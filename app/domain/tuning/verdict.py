@@ -3,7 +3,8 @@
 The winner was chosen for its score on the validation pairs, which is biased upward by the choice; so everything here is
 measured on the test pairs, which the search never saw. Notation: x is the winner's objective there, y a rival's.
 
-    pairs      mean of x_p - y_p over the same test pairs (`pairing`): noise of the pairs
+    pairs      mean of x_p - y_p over the same test pairs, weighed as the study's aggregate weighs segments
+               (`objective_difference`): noise of the pairs
     intervals  x - y where what became of each pair is not known: square-and-add of the two intervals, with d = x - y,
                low = d - sqrt((x - x_low)^2 + (y_high - y)^2), high = d + sqrt((x_high - x)^2 + (y - y_low)^2).
                It takes the two for independent, which on the same pairs makes it too wide rather than too narrow
