@@ -54,6 +54,7 @@ class Listener(threading.Thread):
         self.ids: list[int] = []
         self.kinds: list[str] = []
         self.n_connections = 0
+        self._is_reading = False
         self.trouble: Exception | None = None
 
     def run(self) -> None:
@@ -70,12 +71,14 @@ class Listener(threading.Thread):
         try:
             with http.stream("GET", self._path, headers=headers) as response:
                 self._listen(response)
-        except httpx2.ConnectError:
+        except httpx2.TransportError:  # the server went before it answered; it breaks off no stream
+            assert not self._is_reading
             assert self._has_moved.wait(60)
 
     def _listen(self, response: httpx2.Response) -> None:
         self.n_connections += 1
         n_before = len(self.ids)
+        self._is_reading = True
         if response.status_code == httpx2.codes.NO_CONTENT:
             self.kinds.append("end")
             return
@@ -89,7 +92,8 @@ class Listener(threading.Thread):
             elif name == "id":
                 self.ids.append(int(value))
             elif not line and self._is_cut_off and len(self.ids) >= n_before + N_TAKEN:
-                return
+                break
+        self._is_reading = False
 
     def move_to(self, server: Server) -> None:
         """Come again to another server."""
