@@ -38,7 +38,7 @@ migrate: $(READY) ## Bring the database to the present tables
 test: lint drift ## Lint, types, import contracts, migrations and all tests (ARGS go to pytest, which then skips the floors)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .coverage .coverage.*
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=15
 	@$(BIN)/coverage report --include='app/domain/*' --fail-under=100 --format=total >/dev/null || { \
 		$(BIN)/coverage report --include='app/domain/*'; \
 		echo 'app/domain is not covered to 100 %.' >&2; exit 1; }

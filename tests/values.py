@@ -24,6 +24,9 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NO_RULES = Stopping()
 AT_ONCE = RetryPolicy(backoff_s=0)
 
+OWN_TRAINERS = [trainer for trainer in Trainer if trainer is not Trainer.EXTERNAL]
+"""Those that train here."""
+
 
 class FakeClock:
     """A clock that moves when told."""

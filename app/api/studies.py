@@ -75,7 +75,10 @@ def list_trials(
     responses=problems(404, 409, 507),
 )
 def cancel_study(study_id: StudyPath, services: FromServices) -> StudySummaryView:
-    """End it now. Waiting trials are cancelled, running ones are stopped at their worker's next report."""
+    """End it now. Waiting trials are cancelled, running ones are stopped at their worker's next report.
+
+    A study whose winner is confirmed already, and that runs for replicates or a transfer, is completed without them.
+    """
     return StudySummaryView.of(services.studies.cancel(study_id))
 
 

@@ -17,7 +17,7 @@ from app.domain.tuning.objectives import check_segments
 from app.domain.tuning.pruning import Savings, savings
 from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.stopping import SearchSoFar, Stopped, due, noise_floor
-from app.domain.tuning.study import STUDY_MOVES, Study, StudySpec, StudyState
+from app.domain.tuning.study import OPEN_STATES, STUDY_MOVES, Study, StudySpec, StudyState
 from app.domain.tuning.trial import (
     ENDED_STATES,
     TRIAL_MOVES,
@@ -194,7 +194,12 @@ class StudyService:
 
     def pause(self, study_id: str) -> Study:
         """Begin no further trial; those under way go on. Raises: NotFound, Conflict."""
-        return self._move(study_id, StudyState.PAUSED)
+        with self._units() as unit:
+            study = moved(unit.studies.lock(study_id), StudyState.PAUSED, now=unit.now())
+            unit.studies.save(study)
+            unit.commit()
+        self._signals.wake()
+        return study
 
     def resume(self, study_id: str) -> Study:
         """Go on after a pause. Raises: NotFound, Conflict."""
@@ -211,15 +216,17 @@ class StudyService:
         return study
 
     def cancel(self, study_id: str) -> Study:
-        """End the study now; running trials are told at their next heartbeat. Raises: NotFound, Conflict."""
-        return self._move(study_id, StudyState.CANCELLED)
+        """End the study now; running trials are told at their next heartbeat.
 
-    def _move(self, study_id: str, state: StudyState) -> Study:
+        One whose winner is confirmed already, and that runs for replicates or a transfer alone, is completed without
+        them. Raises: NotFound, Conflict.
+        """
         with self._units() as unit:
-            study = moved(unit.studies.lock(study_id), state, now=unit.now())
-            if state is StudyState.CANCELLED:
-                study = replace(study, finished_at=unit.now())
-                cancel_waiting(unit, study_id, now=unit.now())
+            now = unit.now()
+            study = unit.studies.lock(study_id)
+            state = StudyState.COMPLETED if _lacks_nothing(unit, study) else StudyState.CANCELLED
+            study = replace(moved(study, state, now=now), finished_at=now)
+            cancel_waiting(unit, study_id, now=now)
             unit.studies.save(study)
             unit.commit()
         self._signals.wake()
@@ -288,6 +295,17 @@ def _is_confirming(unit: UnitOfWork, study: Study) -> bool:
     if sum(search.values()) < study.spec.budget or not search.keys() <= ENDED_STATES:
         return False
     return confirmation_in(unit.trials.of_study(study.id, role=TrialRole.CONFIRMATION), study.best_trial_id) is not None
+
+
+def _lacks_nothing(unit: UnitOfWork, study: Study) -> bool:
+    """Whether an open study's search is over and its winner measured on the test pairs: what runs is beside that."""
+    counts = unit.trials.counts(study.id)
+    search = {state: n for (role, state), n in counts.items() if role is TrialRole.SEARCH}
+    is_over = search.keys() <= ENDED_STATES and (sum(search.values()) >= study.spec.budget or study.stopped is not None)
+    if study.state not in OPEN_STATES or not is_over:
+        return False
+    confirmation = confirmation_in(unit.trials.of_study(study.id, role=TrialRole.CONFIRMATION), study.best_trial_id)
+    return confirmation is not None and confirmation.state is TrialState.COMPLETED
 
 
 def stopped_if_due(

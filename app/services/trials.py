@@ -346,6 +346,7 @@ class TrialService:
             trial = ended(unit.trials.held(claim), TrialState.CANCELLED, now=unit.now())
             unit.trials.save(trial)
             unit.commit()
+        self._signals.wake()
         return trial
 
     def release(self, claim: Claim) -> None:

@@ -190,12 +190,11 @@ def test_constrained_search_with_nothing_left_goes_on() -> None:
     assert bayesian(searched, n_constraints=1).suggest(seen, number=10).window == 2
 
 
-def test_what_was_measured_before_the_study_informs_it_and_is_no_trial_of_it() -> None:
+def test_what_was_measured_before_the_study_informs_it_from_its_first_trial_on() -> None:
     measured = on_the_line(*((x, -((x - 0.7) ** 2)) for x in SLOPE))
     before = [replace(seen, number=seen.number - len(SLOPE)) for seen in measured]
-    for number in range(N_INITIAL):
-        assert bayesian(LINE).suggest(before, number=number) == RandomSearch(LINE, 0).suggest(before, number=number)
-    assert bayesian(LINE).suggest(before, number=N_INITIAL).ns_exponent == pytest.approx(0.7, abs=0.15)
+    assert len(before) >= N_INITIAL
+    assert bayesian(LINE).suggest(before, number=0).ns_exponent == pytest.approx(0.7, abs=0.15)
 
 
 def test_choices_that_do_not_matter_are_not_told_apart() -> None:

@@ -9,7 +9,7 @@ NAME = "namesake"
 
 def test_a_worker_does_not_hide_the_death_of_another_by_the_same_name(house: House) -> None:
     first = house.doomed(Fate(worker_id=NAME), lease_s=PATIENT_LEASE_S)
-    study = house.study(epochs=LONG, n_initial=2, parallelism=2)
+    study = house.study(epochs=LONG, n_initial=2, parallelism=2, fixed={"negative": 15})  # until another has started
     lost = house.caught_training(study)
     house.doomed(Fate(worker_id=NAME), worker_slots=2, lease_s=PATIENT_LEASE_S)
     until(lambda: len(house.view(study).running) == 2, "both are at work")

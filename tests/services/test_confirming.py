@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.domain.errors import InvalidRequest
-from app.domain.lease import Failure
+from app.domain.errors import Conflict, InvalidRequest
+from app.domain.lease import Failure, HeartbeatAnswer
 from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudyState
 from app.domain.tuning.trial import Method, Trial, TrialRole, TrialState
@@ -182,12 +182,34 @@ def test_a_paused_study_confirms_its_winner_when_it_is_resumed(house: House) -> 
     assert_complete(house, study)
 
 
+def test_a_replicate_that_runs_is_stopped_when_its_study_is_cancelled_and_the_study_stays_completed(
+    house: House,
+) -> None:
+    study = house.study(n_initial=1, n_iterations=0, replicates=1)
+    complete(house, claim(house), 0.3)
+    complete(house, claim(house))
+    work = claim(house)
+    house.studies.pause(study.id)
+    house.studies.cancel(study.id)
+    assert house.trials.heartbeat(work.claim) is HeartbeatAnswer.CANCEL
+    house.trials.cancelled(work.claim)
+    assert_complete(house, study)
+
+
+def test_a_study_that_is_cancelled_before_its_winner_is_confirmed_is_cancelled(house: House) -> None:
+    study = house.study(n_initial=1, n_iterations=0, replicates=1)
+    complete(house, claim(house), 0.3)
+    assert house.studies.cancel(study.id).state is StudyState.CANCELLED
+
+
 def test_replicates_are_cancelled_and_deleted_with_their_study(house: House) -> None:
     study = house.study(n_initial=1, n_iterations=0, replicates=2)
     complete(house, claim(house), 0.3)
     complete(house, claim(house))
-    house.studies.cancel(study.id)
+    assert house.studies.cancel(study.id).state is StudyState.COMPLETED
     assert {trial.state for trial in replicates(house, study)} == {TrialState.CANCELLED}
+    with pytest.raises(Conflict):
+        house.studies.cancel(study.id)
     house.life.delete(study.id)
     with house.units.reading() as unit:
         assert unit.events.latest(study.id) == 0

@@ -13,6 +13,7 @@ from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
 from tests.journeys.listening import compiled
+from tests.values import OWN_TRAINERS
 from worker.messages import Limits, TrialMeasured, TrialRequest, read_message, request_line
 from worker.work import perform
 
@@ -57,7 +58,7 @@ def outcome_of(asked: TrialRequest) -> TrialOutcome:
     return result.outcome
 
 
-@pytest.mark.parametrize("trainer", Trainer)
+@pytest.mark.parametrize("trainer", OWN_TRAINERS)
 def test_one_thread_gives_the_same_vectors_in_another_process(tmp_path: Path, trainer: Trainer) -> None:
     asked = request(random_listening(tmp_path), tmp_path, trainer=trainer)
     here = outcome_of(asked)

@@ -31,7 +31,7 @@ from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.objectives import Aggregate
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialRole
-from tests.values import measurement
+from tests.values import OWN_TRAINERS, measurement
 from worker import trial_run
 from worker.environment import child_environment
 from worker.messages import (
@@ -214,7 +214,7 @@ def test_a_trained_baseline_is_measured_on_both_sets_of_pairs_and_keeps_no_vecto
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("trainer", Trainer)
+@pytest.mark.parametrize("trainer", OWN_TRAINERS)
 def test_a_trial_that_is_told_to_end_tells_the_epochs_it_ran_and_keeps_no_vectors(
     sample: Path, tmp_path: Path, trainer: Trainer
 ) -> None:
@@ -426,7 +426,7 @@ def test_a_trial_is_judged_by_the_aggregate_and_tells_how_often_artists_repeat(b
     assert outcome.epochs[-1].scores.n_pairs == outcome.validation.overall.n_pairs
 
 
-@pytest.mark.parametrize("trainer", Trainer)
+@pytest.mark.parametrize("trainer", OWN_TRAINERS)
 def test_a_scoped_trial_sees_its_segment_alone(by_artist: Path, tmp_path: Path, trainer: Trainer) -> None:
     request = replace(trial_request(by_artist, tmp_path), objective=Objective(scope="en"), trainer=trainer)
     outcome = measured(request).outcome

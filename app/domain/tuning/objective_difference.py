@@ -43,6 +43,7 @@ def objective_difference(
 def _worst_difference(
     ranks: PairRanks, others: PairRanks, *, segments: list[str], hr_weight: float
 ) -> Difference | None:
+    segments = [segment for segment in segments if _n_measured(ranks, segment) > 0]
     if not segments:
         return None
     level = 1.0 - (1.0 - LEVEL) / len(segments)
@@ -55,8 +56,6 @@ def _worst_difference(
         for x, y in sorted(pairs)
     }
     known = {each: difference for each, difference in found.items() if difference is not None}
-    if len(known) < len(found):
-        return None
     return Difference(
         value=known[mine, theirs].value,
         low=min(known[segment, theirs].low for segment in segments),

@@ -39,7 +39,7 @@ class StudyState(StrEnum):
 STUDY_MOVES: dict[StudyState, frozenset[StudyState]] = {
     StudyState.QUEUED: frozenset({StudyState.RUNNING, StudyState.PAUSED, StudyState.CANCELLED}),
     StudyState.RUNNING: frozenset({StudyState.PAUSED, StudyState.COMPLETED, StudyState.FAILED, StudyState.CANCELLED}),
-    StudyState.PAUSED: frozenset({StudyState.QUEUED, StudyState.RUNNING, StudyState.CANCELLED}),
+    StudyState.PAUSED: frozenset({StudyState.QUEUED, StudyState.RUNNING, StudyState.COMPLETED, StudyState.CANCELLED}),
     StudyState.COMPLETED: frozenset({StudyState.RUNNING}),
     StudyState.FAILED: frozenset({StudyState.RUNNING}),
     StudyState.CANCELLED: frozenset(),

@@ -139,15 +139,15 @@ def _least(rival: Rival) -> float:
 
 def _reason(finding: Finding, against: Rival, beaten_by: Sequence[Rival]) -> str:
     told = " and ".join(_told(difference) for difference in against.differences)
-    match finding:
-        case Finding.IMPROVED:
-            said = "The winner scores higher than every rival that decides; closest is"
-        case Finding.WORSE:
-            said = "The winner scores lower than"
-        case Finding.NO_EVIDENCE:
-            said = "The winner is not shown to score higher than"
     warning = "".join(f" It scores lower than {rival.name}, which trains nothing." for rival in beaten_by)
-    return f"{said} {against.name}: {told}.{warning}"
+    return f"{_SAID[finding]} {against.name}: {told}.{warning}"
+
+
+_SAID = {
+    Finding.IMPROVED: "The winner scores higher than every rival that decides; closest is",
+    Finding.WORSE: "The winner scores lower than",
+    Finding.NO_EVIDENCE: "The winner is not shown to score higher than",
+}
 
 
 def _told(difference: Difference) -> str:

@@ -82,6 +82,15 @@ def test_pairs_that_are_left_out_are_not_counted() -> None:
     assert found.n == 175
 
 
+def test_the_worst_is_sought_among_segments_that_were_measured() -> None:
+    first, other = A.ranks.copy(), B.ranks.copy()
+    first[A.segment == 2] = other[A.segment == 2] = LEFT_OUT
+    left, right = PairRanks(first, A.segment, NAMES), PairRanks(other, B.segment, NAMES)
+    found = objective_difference(left, right, aggregate=Aggregate.WORST_SEGMENT, shares=EVEN, hr_weight=W)
+    two = {"ar": 0.5, "de": 0.5}
+    assert found == objective_difference(A, B, aggregate=Aggregate.WORST_SEGMENT, shares=two, hr_weight=W)
+
+
 def test_where_no_segment_counts_there_is_no_difference() -> None:
     assert objective_difference(A, B, aggregate=Aggregate.WORST_SEGMENT, shares={}, hr_weight=W) is None
     assert objective_difference(A, B, aggregate=Aggregate.MACRO, shares={}, hr_weight=W) is None

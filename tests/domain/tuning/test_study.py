@@ -6,7 +6,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from app.domain.errors import InvalidRequest
-from app.domain.training import DEFAULT_TRAINER
+from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.constraints import parse
 from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.revisions import Revision
@@ -89,6 +89,12 @@ def test_objective_out_of_range_is_refused(objective: dict[str, float], pointer:
     with pytest.raises(InvalidRequest) as refused:
         Objective(**objective)  # type: ignore[arg-type]
     assert refused.value.pointer == pointer
+
+
+def test_what_segue_cannot_train_again_has_no_replicates() -> None:
+    with pytest.raises(InvalidRequest, match="cannot train") as refused:
+        replace(SPEC, trainer=Trainer.EXTERNAL, replicates=1)
+    assert refused.value.pointer == "/replicates"
 
 
 def test_random_search_cannot_stop_by_what_it_expects() -> None:
