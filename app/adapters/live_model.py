@@ -8,7 +8,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from app.adapters.corpus import Histories
 from app.adapters.id_lookup import IdLookup, texts_of
 from app.adapters.song_search import SongSearch
+from app.adapters.vector_index import VectorIndex, others
 from app.domain.embedding import Matrix
 from app.domain.errors import DamagedArtifact
 from app.domain.recommending import History
@@ -25,19 +25,6 @@ from app.domain.serving import Detail, Neighbour, Song
 NAMED_COLUMNS = ("song_id", "title", "artist", "n_plays")
 SCORE_DECIMALS = 6
 ROWS_CHECKED_AT_ONCE = 65_536
-
-RESIDENT_BYTES = 1 << 30
-"""Bytes of an array up to which it is copied into memory: the neighbours of 2.6 million songs."""
-
-T = TypeVar("T", bound=np.generic)
-
-
-class VectorIndex(Protocol):
-    """Searches a model's song rows by inner product."""
-
-    def search(self, queries: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows and scores of the k best of each query, both `(n_queries, k)`; -1 pads."""
-        ...
 
 
 class LoadedModel:
@@ -62,9 +49,10 @@ class LoadedModel:
             raise DamagedArtifact(f"Model {model_id}: its files tell of different numbers of songs.")
         _demand_neighbours(model_id, neighbours)
         self._model_id = model_id
-        self._queries = _resident(queries)
-        self._neighbours = _resident(neighbours)
-        self._scores = _resident(neighbour_scores)
+        # Plain views of the maps save a microsecond an access. A mapped file is never cut short: folders are replaced.
+        self._queries = np.asarray(queries)
+        self._neighbours = np.asarray(neighbours)
+        self._scores = np.asarray(neighbour_scores)
         self._index = index
         self._ids = texts_of(songs.column("song_id"))
         self._titles = texts_of(songs.column("title"))
@@ -73,7 +61,7 @@ class LoadedModel:
         self._details = songs.drop_columns(list(NAMED_COLUMNS))
         self._rows = IdLookup(self._ids)
         self._search = SongSearch(songs.column("title"), songs.column("artist"))
-        self._histories = None if histories is None else _resident_histories(histories)
+        self._histories = None if histories is None else _viewed(histories)
         self._users = None if histories is None else IdLookup(texts_of(histories.users))
 
     @property
@@ -95,13 +83,12 @@ class LoadedModel:
         return self._rows.rows(song_ids)
 
     def neighbours(self, row: int, k: int) -> list[Neighbour]:
-        """The song's k nearest, looked up; fewer when the model knows fewer."""
+        """The song's k nearest, looked up while so many are kept, else searched; fewer when the model knows fewer."""
         ids, titles, artists = self._ids, self._titles, self._artists
-        found = self._neighbours[row, :k].tolist()
-        scores = self._scores[row, :k].tolist()
+        found, scores = self._nearest(row, k)
         return [
             {
-                "song_id": ids[near],
+                "song_id": str(ids[near]),
                 "title": titles[near],
                 "artist": artists[near],
                 "score": round(score, SCORE_DECIMALS),
@@ -109,6 +96,14 @@ class LoadedModel:
             for near, score in zip(found, scores, strict=True)
             if near >= 0
         ]
+
+    def _nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
+        n_kept = self._neighbours.shape[1]
+        if k <= n_kept or n_kept >= self.n_songs - 1:
+            return self._neighbours[row, :k].tolist(), self._scores[row, :k].tolist()
+        found, scores = self._index.search(self._queries[row : row + 1], k + 1)
+        kept = others(found, np.array([row]))
+        return np.take_along_axis(found, kept, axis=1)[0].tolist(), np.take_along_axis(scores, kept, axis=1)[0].tolist()
 
     def query_rows(self, rows: NDArray[np.int64]) -> Matrix:
         """The songs' unit query rows, float32 `(n, dim)`, a copy."""
@@ -159,21 +154,12 @@ class LoadedModel:
         self.history("")
 
 
-def _resident(array: NDArray[T]) -> NDArray[T]:
-    """A copy in memory of an array that a file backs, unless it is huge.
-
-    A file that somebody cuts short would end the server where it is mapped. Where it has to be, a plain view of the
-    map at least saves a microsecond an access.
-    """
-    return np.array(array) if array.nbytes <= RESIDENT_BYTES else np.asarray(array)
-
-
-def _resident_histories(histories: Histories) -> Histories:
+def _viewed(histories: Histories) -> Histories:
     return replace(
         histories,
-        offsets=_resident(histories.offsets),
-        songs=_resident(histories.songs),
-        played_at_ms=_resident(histories.played_at_ms),
+        offsets=np.asarray(histories.offsets),
+        songs=np.asarray(histories.songs),
+        played_at_ms=np.asarray(histories.played_at_ms),
     )
 
 

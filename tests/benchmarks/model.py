@@ -15,10 +15,13 @@ from app.adapters.sql.migrating import upgrade
 from app.bootstrap import Container, build
 from app.config import Settings
 from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows, unit_rows
+from app.domain.models import IndexLimits
 from app.domain.tuning.study import Study
 from tests.values import dataset_spec, outcome, statistics, study_spec
 
 T = TypeVar("T")
+
+DEFAULTS = IndexLimits()
 
 N_USERS = 1_000
 HISTORY_LENGTH = 200
@@ -66,7 +69,7 @@ def histories(n_songs: int) -> Histories:
     )
 
 
-def publish_model(settings: Settings, *, n_songs: int, dim: int) -> None:
+def publish_model(settings: Settings, *, n_songs: int, dim: int, limits: IndexLimits = DEFAULTS) -> None:
     """Migrate the settings' database and make such a model live as production, all states walked through."""
     upgrade(settings.database_url)
     container = build(settings)
@@ -82,6 +85,7 @@ def publish_model(settings: Settings, *, n_songs: int, dim: int) -> None:
                 staged=staged,
                 scoring=Scoring.INPUT,
                 lineage={},
+                limits=limits,
                 on_progress=lambda _share: None,
             )
             container.models.complete(work.claim, staged=staged, index=index)
