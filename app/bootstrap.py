@@ -32,9 +32,12 @@ from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.events import EventService
 from app.services.exporting import ExportService
+from app.services.histories import UserHistories
 from app.services.importance import ImportanceService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
+from app.services.plays import PlayService
+from app.services.recommending import RecommendingService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
@@ -68,6 +71,8 @@ class Container:
     warm_starts: WarmStartService
     models: ModelService
     serving: ServingService
+    recommending: RecommendingService
+    plays: PlayService
 
     def start(self) -> None:
         """Begin to follow the aliases."""
@@ -99,6 +104,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         lease=lease,
         watch=_watch(settings),
     )
+    own_clock = SystemClock() if clock is None else clock
+    histories = UserHistories(units)
     live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
     return Container(
         settings=settings,
@@ -129,16 +136,20 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),
         warm_starts=WarmStartService(units),
         models=models,
-        serving=ServingService(
-            units,
-            live=live,
-            clock=SystemClock() if clock is None else clock,
-            defaults=RecommendationOptions(
-                half_life_days=settings.half_life_days,
-                history_length=settings.history_length,
-                recent_songs_excluded=settings.recent_songs_excluded,
-            ),
+        serving=ServingService(live),
+        recommending=RecommendingService(
+            histories, live=live, clock=own_clock, defaults=recommendation_options(settings)
         ),
+        plays=PlayService(units, histories=histories, clock=own_clock),
+    )
+
+
+def recommendation_options(settings: Settings) -> RecommendationOptions:
+    """How recommendations are made where a request doesn't say."""
+    return RecommendationOptions(
+        half_life_days=settings.half_life_days,
+        history_length=settings.history_length,
+        recent_songs_excluded=settings.recent_songs_excluded,
     )
 
 

@@ -129,6 +129,8 @@ def services_of(container: Container) -> Services:
         following=Following(container.events, signals=container.signals, poll_s=container.settings.poll_interval_s),
         models=container.models,
         serving=container.serving,
+        recommending=container.recommending,
+        plays=container.plays,
         status=container.live.status,
         poke=container.live.poke,
         max_upload_bytes=container.settings.max_upload_bytes,

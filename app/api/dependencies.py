@@ -23,6 +23,8 @@ from app.services.idempotency import Idempotency, Replay
 from app.services.importance import ImportanceService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
+from app.services.plays import PlayService
+from app.services.recommending import RecommendingService
 from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
@@ -53,6 +55,8 @@ class Services:
     following: Following
     models: ModelService
     serving: ServingService
+    recommending: RecommendingService
+    plays: PlayService
     status: Callable[[], ServingStatus]
     poke: Callable[[], None]
     max_upload_bytes: int

@@ -13,4 +13,4 @@ router = APIRouter(prefix="/v1/plays", tags=["plays"], route_class=StrictRoute)
 @router.post("", summary="Send plays", response_model=PlaysView, responses=problems(413, 415, 507))
 def add_plays(body: PlaysBody, services: FromServices) -> PlaysView:
     """Store plays, however late or out of order. A play is known by its event id, so sending it again is safe."""
-    return PlaysView.of(services.serving.add_plays(body.values()), body)
+    return PlaysView.of(services.plays.add(body.values()), body)

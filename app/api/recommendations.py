@@ -27,7 +27,7 @@ def recommend_for_user(
     and the answer says so.
     """
     return RecommendationsView.of(
-        services.serving.recommendations(
+        services.recommending.recommendations(
             user_id,
             k=which.k,
             alias=which.alias,
@@ -46,7 +46,7 @@ def recommend_for_user(
 def recommend_for_history(body: RecommendationBody, services: FromServices) -> RecommendationsView:
     """Songs near those of the history, newer plays weighing more; nothing is stored, nothing stored is looked at."""
     return RecommendationsView.of(
-        services.serving.recommendations_for(
+        services.recommending.recommendations_for(
             body.heard(),
             k=body.k,
             alias=body.alias,

@@ -8,6 +8,7 @@ Source: the article (user = recency-weighted mean of the songs heard).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 import numpy as np
@@ -110,6 +111,11 @@ class History:
 
     def __len__(self) -> int:
         return len(self.songs)
+
+
+def epoch_ms(instant: datetime) -> int:
+    """Whole milliseconds since 1970."""
+    return int(instant.timestamp() * 1000)
 
 
 def check_id(value: str, *, pointer: str) -> None:

@@ -11,15 +11,17 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from app.adapters.clock import SystemClock
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.sql import tables
-from app.bootstrap import Container, build
+from app.bootstrap import Container, build, recommendation_options
 from app.config import load
 from app.domain.datasets import Dataset
 from app.domain.models import IndexFacts
 from app.domain.recommending import HeardSong
 from app.domain.serving import LiveModel, Song
 from app.main import create_app
+from app.services.recommending import RecommendingService
 from app.services.serving import ServingService
 from tests.fakes.live_models import BruteForceModel
 from tests.values import outcome, statistics
@@ -132,13 +134,13 @@ def container_on(database_url: str, data_dir: Path, **settings: Any) -> Containe
         )
     )
     live = LiveIndexes(targets=container.models.targets, store=container.store, load=five_songs, poll_s=60)
-    serving = ServingService(
-        container.serving._units,
+    recommending = RecommendingService(
+        container.recommending._histories,
         live=live,
-        clock=container.serving._clock,
-        defaults=container.serving._defaults,
+        clock=SystemClock(),
+        defaults=recommendation_options(container.settings),
     )
-    return replace(container, live=live, serving=serving)
+    return replace(container, live=live, serving=ServingService(live), recommending=recommending)
 
 
 def app_on(container: Container) -> FastAPI:

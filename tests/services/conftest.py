@@ -36,6 +36,7 @@ from app.services.study_life import StudyLife
 from app.services.trials import TrialService
 from app.services.warm_starting import WarmStartService
 from tests.fakes.lease_watch import ClockLeaseWatch
+from tests.services.player import Units
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
 LEASE = timedelta(seconds=30)
@@ -159,4 +160,12 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         warm_starts=WarmStartService(units),
         observed=observed,
     )
+    engine.dispose()
+
+
+@pytest.fixture
+def units(sqlite_url: str) -> Iterator[Units]:
+    """Units of work on SQLite that can be cut off."""
+    engine = create_engine(sqlite_url)
+    yield Units(SqlUnitsOfWork(engine))
     engine.dispose()

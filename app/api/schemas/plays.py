@@ -7,7 +7,7 @@ from app.api.schemas.instants import Instant, epoch_ms
 from app.api.schemas.songs import SONG_ID
 from app.domain.recommending import Play, PlayVerdict
 from app.domain.serving import PlaysAnswer
-from app.services.serving import MAX_PLAYS_PER_BATCH
+from app.services.plays import MAX_PLAYS_PER_BATCH
 
 
 class PlayBody(Body):

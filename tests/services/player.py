@@ -1,0 +1,88 @@
+"""A model whose geometry is known, users who listen, and the services that take and use what they heard."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from app.domain.errors import Unavailable
+from app.domain.recommending import HeardSong, Play, RecommendationOptions
+from app.domain.repositories import UnitOfWork, UnitsOfWork
+from app.domain.serving import RecommendationsAnswer, Song
+from app.services.histories import UserHistories
+from app.services.plays import PlayService
+from app.services.recommending import RecommendingService
+from tests.fakes.live_models import BruteForceModel, FixedModels
+from tests.values import NOON, FakeClock
+
+NOW_MS = int(NOON.timestamp() * 1000)
+DAY_MS = 86_400_000
+N_SONGS = 12
+
+
+def angle_model(model_id: str = "mdl_a", **histories: list[HeardSong]) -> BruteForceModel:
+    """Song i lies at 10 i + 0.1 i^2 degrees on a circle: nearest to a song is the one before it, then the one after."""
+    angles = np.deg2rad(10.0 * np.arange(N_SONGS) + 0.1 * np.arange(N_SONGS) ** 2)
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    songs = [
+        Song(song_id=f"s{row}", title=f"Title {row}", artist="Björk" if row % 2 else None, n_plays=100 - row)
+        for row in range(N_SONGS)
+    ]
+    return BruteForceModel(model_id, songs, vectors, histories=histories)
+
+
+class Units:
+    """Units of work that can be cut off, and count how often they were asked for."""
+
+    def __init__(self, inner: UnitsOfWork) -> None:
+        self.inner = inner
+        self.is_away = False
+        self.n_asked = 0
+
+    def __call__(self) -> UnitOfWork:
+        return self._checked(self.inner)
+
+    def reading(self) -> UnitOfWork:
+        return self._checked(self.inner.reading)
+
+    def _checked(self, open_unit: Callable[[], UnitOfWork]) -> UnitOfWork:
+        self.n_asked += 1
+        if self.is_away:
+            raise Unavailable("The database cannot be reached.")
+        return open_unit()
+
+
+class Player:
+    """The services that a player talks to, on one model and one database."""
+
+    def __init__(
+        self,
+        units: UnitsOfWork,
+        *,
+        model: BruteForceModel | None = None,
+        options: RecommendationOptions | None = None,
+        clock: FakeClock | None = None,
+        monotonic: Callable[[], float] = lambda: 100.0,
+    ) -> None:
+        clock = clock or FakeClock()
+        live = FixedModels(production=model or angle_model())
+        histories = UserHistories(units, monotonic=monotonic)
+        self.recommending = RecommendingService(
+            histories, live=live, clock=clock, defaults=options or RecommendationOptions()
+        )
+        self.plays = PlayService(units, histories=histories, clock=clock)
+
+        self.recommendations = self.recommending.recommendations
+        self.recommendations_for = self.recommending.recommendations_for
+        self.add_plays = self.plays.add
+
+
+def play(event_id: str, song_id: str, *, days_ago: float = 0.0, user_id: str = "u") -> Play:
+    return Play(event_id=event_id, user_id=user_id, song_id=song_id, played_at_ms=NOW_MS - int(days_ago * DAY_MS))
+
+
+def heard(song_id: str, days_ago: float = 0.0) -> HeardSong:
+    return HeardSong(song_id, NOW_MS - int(days_ago * DAY_MS))
+
+
+def ids(answer: RecommendationsAnswer) -> list[str]:
+    return [song.song_id for song in answer.recommendations]
