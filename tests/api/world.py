@@ -21,6 +21,7 @@ from app.domain.models import IndexFacts
 from app.domain.recommending import HeardSong
 from app.domain.serving import LiveModel, Song
 from app.main import create_app
+from app.services.leasing import artifact_name
 from app.services.recommending import RecommendingService
 from app.services.serving import ServingService
 from tests.fakes.live_models import BruteForceModel
@@ -94,13 +95,16 @@ class World:
             self.container.trials.complete(work.claim, outcome(0.2), staged=self.staged())
         return study_id
 
-    def built_model(self, alias: str = "production") -> str:
-        """The id of a model that a worker has built and that is live under the alias."""
+    def built_model(self, alias: str = "production", *, is_damaged: bool = False) -> str:
+        """The id of a model that a worker has built and that is live under the alias, unless its file is damaged."""
         promoted = self.client.post(f"/v1/studies/{self.completed_study()}/promote", json={"alias": alias})
         assert promoted.status_code == 202
         work = self.container.models.claim("worker")
         assert work is not None
         self.container.models.complete(work.claim, staged=self.staged(), index=INDEX)
+        if is_damaged:
+            files = self.container.settings.data_dir / "models" / artifact_name(work.model.id, work.claim.attempt)
+            (files / "vectors.npy").write_bytes(b"vectorz")
         self.container.live.look()
         model_id: str = promoted.json()["id"]
         return model_id
