@@ -20,6 +20,7 @@ from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
+from app.domain.differences import Difference
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions
 from app.domain.serving import LiveModel
@@ -30,8 +31,10 @@ from app.domain.tuning.study import StudySpec
 from app.services.asking import AskingService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
+from app.services.differences import DifferenceService
 from app.services.events import EventService
 from app.services.exporting import ExportService
+from app.services.gating import GateService
 from app.services.histories import UserHistories
 from app.services.importance import ImportanceService
 from app.services.models import ModelService
@@ -70,6 +73,8 @@ class Container:
     asking: AskingService
     warm_starts: WarmStartService
     models: ModelService
+    gates: GateService
+    differences: DifferenceService
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
@@ -94,7 +99,10 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
     studies = StudyService(units, ids=ids, signals=signals)
-    models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease, watch=_watch(settings))
+    gates = GateService(units, store=store, read_ranks=partial(read_ranks, pair_set="test"), defaults=settings.gates)
+    models = ModelService(
+        units, store=store, ids=ids, signals=signals, lease=lease, watch=_watch(settings), gates=gates
+    )
     trials = TrialService(
         units,
         store=store,
@@ -136,6 +144,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),
         warm_starts=WarmStartService(units),
         models=models,
+        gates=gates,
+        differences=DifferenceService(units, store=store, compare=_compare),
         serving=ServingService(live),
         recommending=RecommendingService(
             histories, live=live, clock=own_clock, defaults=recommendation_options(settings)
@@ -183,6 +193,12 @@ def _importance(found: Observed) -> Importance:
     from app.adapters.importance import importance  # noqa: PLC0415
 
     return importance(found)
+
+
+def _compare(one: Path, other: Path, /, *, k: int, segment_column: str | None) -> Difference:
+    from app.adapters.model_comparison import StoredDifference  # noqa: PLC0415
+
+    return StoredDifference(one, other, k=k, segment_column=segment_column)
 
 
 def _load(folder: Path, model_id: str) -> LiveModel:

@@ -5,9 +5,11 @@ An empty variable counts as absent.
 """
 
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -15,6 +17,8 @@ from urllib.parse import urlsplit
 from dotenv import dotenv_values
 from pydantic import ByteSize, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from app.domain.gates import GateLimits
 
 PREFIX = "SEGUE_"
 TEST_PREFIX = "SEGUE_TEST_"
@@ -24,6 +28,11 @@ ENV_FILE = Path(".env")
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MEMORY = re.compile(r"[1-9]\d*(\.\d+)?\s?([KMGT]i?B|%)")
+
+JSON_EXAMPLES = {
+    "sources": '{"plays": "/srv/plays.parquet"}',
+    "gates": '{"recall": 0.95, "popularity_shift": null}',
+}
 
 MIB = 1024**2
 GIB = 1024**3
@@ -143,6 +152,11 @@ class Settings(BaseSettings):
     index_memory: ByteSize = Field(
         default=ByteSize(8 * GIB), ge=MIB, description="Memory of a server's machine that a model's index may take."
     )
+    gates: Annotated[GateLimits, NoDecode] = Field(
+        default_factory=GateLimits,
+        description="What a model must show before an alias moves to it, where a request doesn't say: a JSON object, "
+        "null turns a gate off.",
+    )
     half_life_days: float = Field(
         default=30, ge=0.01, le=36_500, description="Days after which a play weighs half in a user's profile."
     )
@@ -192,18 +206,8 @@ class Settings(BaseSettings):
 
     @field_validator("sources", mode="before")
     @classmethod
-    def _from_json(cls, value: object) -> object:
-        if not isinstance(value, str):
-            return value
-        try:
-            named = json.loads(value)
-        except json.JSONDecodeError as error:
-            msg = f"is not JSON ({error.msg} at character {error.pos})"
-            raise ValueError(msg) from error
-        if not isinstance(named, dict):
-            msg = 'must be a JSON object, as in {"plays": "/srv/plays.parquet"}'
-            raise ValueError(msg)
-        return named
+    def _named_sources(cls, value: object, info: ValidationInfo) -> object:
+        return _from_json(value, info)
 
     @field_validator("sources")
     @classmethod
@@ -213,6 +217,23 @@ class Settings(BaseSettings):
                 msg = f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64"
                 raise ValueError(msg)
         return {name: path.expanduser().absolute() for name, path in value.items()}
+
+    @field_validator("gates", mode="before")
+    @classmethod
+    def _gates_there_are(cls, value: object, info: ValidationInfo) -> object:
+        value = _from_json(value, info)
+        if not isinstance(value, dict):
+            return value
+        unknown = sorted(value.keys() - {field.name for field in fields(GateLimits)})
+        if unknown:
+            msg = f"names no gate: {', '.join(map(str, unknown))}"
+            raise ValueError(msg)
+        for name, limit in value.items():
+            is_number = isinstance(limit, int | float) and not isinstance(limit, bool)
+            if is_number and not (math.isfinite(limit) and limit >= 0):
+                msg = f"{name} must be a number of at least 0"
+                raise ValueError(msg)
+        return value
 
     @field_validator("heartbeat_interval_s")
     @classmethod
@@ -235,6 +256,20 @@ class Settings(BaseSettings):
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def _from_json(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        named = json.loads(value)
+    except json.JSONDecodeError as error:
+        msg = f"is not JSON ({error.msg} at character {error.pos})"
+        raise ValueError(msg) from error
+    if not isinstance(named, dict):
+        msg = f"must be a JSON object, as in {JSON_EXAMPLES[str(info.field_name)]}"
+        raise ValueError(msg)
+    return named
 
 
 def _check_url(value: str) -> None:

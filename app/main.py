@@ -129,6 +129,8 @@ def services_of(container: Container) -> Services:
         transfers=container.transfers,
         following=Following(container.events, signals=container.signals, poll_s=container.settings.poll_interval_s),
         models=container.models,
+        gates=container.gates,
+        differences=container.differences,
         serving=container.serving,
         recommending=container.recommending,
         plays=container.plays,

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 from app.domain.datasets import Dataset, Statistics
 from app.domain.lease import Failure, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
-from app.domain.models import IndexFacts, IndexLimits, Model
+from app.domain.models import IndexFacts, IndexLimits, Latency, Model, Rival
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
@@ -72,7 +72,8 @@ class TrialRequest:
 class ModelRequest:
     """Build a model's files. `sources` are given when the whole dataset must be compiled again for a full fit.
 
-    `scope` names the segment that training sees alone.
+    `scope` names the segment that training sees alone. `rival` holds the files of the model that is live and comes of
+    other plays: it is measured on this dataset's test pairs.
     Training is only repeatable with the study's own number of threads; searching neighbours may use more.
     """
 
@@ -88,6 +89,9 @@ class ModelRequest:
     vectors: Path | None
     sources: Sources | None
     scope: str | None = None
+    rival: Path | None = None
+    rival_id: str | None = None
+    objective: Objective = field(default_factory=Objective)
     index: IndexLimits = field(default_factory=IndexLimits)
     subject: Literal["model"] = "model"
 
@@ -177,9 +181,11 @@ class TrialMeasured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelBuilt:
-    """The model's files are in the staged folder."""
+    """The model's files are in the staged folder; how long its searches took, and what its rival measured."""
 
     index: IndexFacts
+    latency: Latency
+    rival: Rival | None = None
     kind: Literal["model_built"] = "model_built"
 
 

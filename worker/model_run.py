@@ -1,18 +1,30 @@
 """One model, in its child: the winner's own vectors, or a new training on the whole dataset; then what serves it."""
 
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
+
 from app.adapters.corpus import read_corpus, read_histories, read_songs
-from app.adapters.model_files import write_model
+from app.adapters.exact_search import ExactNeighbourSearch
+from app.adapters.live_model import LoadedModel
+from app.adapters.model_comparison import rows_in
+from app.adapters.model_files import load_model, read_model, write_model
+from app.adapters.ranks import write_ranks
 from app.adapters.vectors import read_vectors
 from app.domain.datasets import DatasetSpec
 from app.domain.embedding import Embeddings, scoring_rows
+from app.domain.evaluating import evaluate
 from app.domain.lease import Progress
+from app.domain.models import Latency, Rival
 from worker.dataset_run import compile_plays
 from worker.messages import ModelBuilt, ModelRequest, Tell
 from worker.training import trainer_of
 from worker.trial_run import training_progress
+
+N_WARMING, N_TIMED, TIMED_K = 20, 200, 10
+"""Searches that are not counted, searches that are, and the songs that each finds."""
 
 
 def build_model(request: ModelRequest, tell: Tell) -> ModelBuilt:
@@ -31,7 +43,43 @@ def build_model(request: ModelRequest, tell: Tell) -> ModelBuilt:
         limits=request.index,
         threads=request.limits.threads,
     )
-    return ModelBuilt(index=index)
+    model = load_model(request.staged, request.model.id)
+    return ModelBuilt(index=index, latency=search_latency(model), rival=_rival(request, tell))
+
+
+def search_latency(model: LoadedModel) -> Latency:
+    """How long it takes the model to find ten songs near a vector, one vector at a time, after some to warm up."""
+    rows = np.random.default_rng(0).integers(model.n_songs, size=N_WARMING + N_TIMED, dtype=np.int64)
+    vectors = model.query_rows(rows)
+    seconds = []
+    for vector in vectors:
+        began = time.perf_counter()
+        model.search(vector, min(TIMED_K, model.n_songs))
+        seconds.append(time.perf_counter() - began)
+    p50, p99 = (1000.0 * np.quantile(seconds[N_WARMING:], [0.5, 0.99])).tolist()
+    return Latency(p50_ms=round(p50, 4), p99_ms=round(p99, 4), n_searches=N_TIMED)
+
+
+def _rival(request: ModelRequest, tell: Tell) -> Rival | None:
+    """What the live model measures on this dataset's test pairs; what became of each is left beside the files."""
+    if request.rival is None or request.rival_id is None:
+        return None
+    tell(Progress(phase="rival", fraction=0.0))
+    whole, objective = read_corpus(request.corpus), request.objective
+    corpus = whole if objective.scope is None else whole.scoped(objective.scope)
+    measurement = evaluate(
+        rows_in(read_model(request.rival), read_songs(request.corpus).column("song_id")),
+        corpus.test,
+        search=ExactNeighbourSearch(threads=request.limits.threads),
+        k=objective.k,
+        hr_weight=objective.hr_weight,
+        repeats=corpus.split.repeats,
+        segments=corpus.segments,
+        training_counts=corpus.training_counts(),
+        artists=corpus.artists,
+        on_ranks=lambda ranks: write_ranks(request.staged, {"test": ranks}),
+    )
+    return Rival(model_id=request.rival_id, measurement=measurement)
 
 
 def _dataset_folder(request: ModelRequest, tell: Tell) -> Path:

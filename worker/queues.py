@@ -13,6 +13,7 @@ from app.domain.measurement import EpochMeasurement
 from app.domain.models import Fit, IndexLimits
 from app.domain.tuning.trial import TrialRole, trained_by
 from app.services.datasets import DatasetService, DatasetWork
+from app.services.leasing import artifact_name
 from app.services.models import ModelService, ModelWork
 from app.services.trials import TrialService, TrialWork
 from worker.messages import (
@@ -264,12 +265,20 @@ class HeldModel(Held):
             vectors=None if is_full else self._artifacts.open("trials", work.vectors),
             sources=self._sources() if is_full and is_sample else None,
             scope=work.spec.objective.scope,
+            rival=self._rival_files(),
+            rival_id=None if work.rival is None else work.rival.id,
+            objective=work.spec.objective,
             index=self._allowance.index,
         )
 
     def complete(self, result: Result, staged: Path) -> None:
         """Report the model's files."""
-        self._service.complete(self.claim, staged=staged, index=_expected(result, ModelBuilt).index)
+        built = _expected(result, ModelBuilt)
+        self._service.complete(self.claim, staged=staged, index=built.index, latency=built.latency, rival=built.rival)
+
+    def _rival_files(self) -> Path | None:
+        rival = self._work.rival
+        return None if rival is None else self._artifacts.open("models", artifact_name(rival.id, rival.attempt))
 
     def _sources(self) -> Sources:
         spec = self._work.dataset.spec

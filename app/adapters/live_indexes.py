@@ -150,20 +150,25 @@ class LiveIndexes:
         if failure is not None and failure.target == target and self._monotonic() < failure.retry_at:
             return
         try:
-            model = self._loaded(target)
+            models = self._loaded(target)  # all of a bundle before any of them is live
         except Exception as error:
             self._load_failed(target, error, earlier=failure)
             return
-        self._live[alias.name] = Live(alias.name, alias.generation, model)
+        segments = {segment: models[model_id] for segment, model_id in alias.segments.items()}
+        self._live[alias.name] = Live(alias.name, alias.generation, models[alias.model_id], segments)
         self._loaded_at[alias.name] = self._clock.now()
         self._failures.pop(alias.name, None)
         _log.info("Model %s is live: %s, generation %d.", alias.model_id, alias.name, alias.generation)
 
-    def _loaded(self, target: AliasTarget) -> LiveModel:
-        for live in self._live.values():
-            if live.model.model_id == target.alias.model_id:
-                return live.model  # live under another alias already, or under an earlier generation of this one
-        return self._load(self._store.open(KIND, target.files), target.alias.model_id)
+    def _loaded(self, target: AliasTarget) -> dict[str, LiveModel]:
+        """Every model of the alias by its id, those that are live under any alias or generation as they are."""
+        known = {
+            model.model_id: model for live in self._live.values() for model in (live.model, *live.segments.values())
+        }
+        return {
+            model_id: known.get(model_id) or self._load(self._store.open(KIND, target.files_of(model_id)), model_id)
+            for model_id in target.alias.bundle.models()
+        }
 
     def _load_failed(self, target: AliasTarget, error: Exception, *, earlier: _Failure | None) -> None:
         n_attempts = 1 if earlier is None or earlier.target != target else earlier.n_attempts + 1

@@ -43,9 +43,20 @@ def assign_alias(
     response: Response,
     if_match: MatchHeader = None,
 ) -> AliasView:
-    """Make a model that is ready live under the alias; servers follow within seconds and fail no request."""
-    wanted = generation_wanted(if_match)
-    return _moved(services.models.assign(alias, model_id=body.model_id, if_match=wanted), services, response)
+    """Make ready models live under the alias, all at once; servers follow within seconds and fail no request.
+
+    Every model that changes passes the gates first, beside what is live; where one fails, the answer is 409 with the
+    whole table, unless there is an `override_reason`.
+    """
+    moved = services.models.assign(
+        alias,
+        model_id=body.default_id,
+        segments=body.segments,
+        gates=None if body.gates is None else body.gates.over(services.gates.defaults),
+        override_reason=body.override_reason,
+        if_match=generation_wanted(if_match),
+    )
+    return _moved(moved, services, response)
 
 
 @router.post(
@@ -57,21 +68,27 @@ def assign_alias(
 def roll_back_alias(
     alias: AliasPath, services: FromServices, response: Response, if_match: MatchHeader = None
 ) -> AliasView:
-    """Make the model before the present one live again."""
+    """Make the models before the present ones live again, all of a bundle; no gate is asked."""
     wanted = generation_wanted(if_match)
     return _moved(services.models.rollback(alias, if_match=wanted), services, response)
 
 
 @router.get(
-    "/{alias}/history",
+    "/{alias}/moves",
     summary="List an alias's moves",
+    response_model=PageView[AliasMoveView],
+    responses=problems(404),
+)
+@router.get(
+    "/{alias}/history",
+    summary="List an alias's moves, by an earlier name",
     response_model=PageView[AliasMoveView],
     responses=problems(404),
 )
 def list_moves(
     alias: AliasPath, page: Annotated[HistoryParameters, Query()], services: FromServices
 ) -> PageView[AliasMoveView]:
-    """Every move, the last first; none is ever changed or removed."""
+    """Every move, the last first, with what its gates showed; none is ever changed or removed."""
     before = None if page.cursor is None else int(page.cursor)
     found = services.models.history(alias, limit=page.limit, before=before)
     return PageView(items=[AliasMoveView.of(move) for move in found.rows], next_cursor=found.next_cursor)

@@ -18,7 +18,9 @@ from app.domain.serving import ServingStatus
 from app.services.asking import AskingService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
+from app.services.differences import DifferenceService
 from app.services.exporting import ExportService
+from app.services.gating import GateService
 from app.services.idempotency import Idempotency, Replay
 from app.services.importance import ImportanceService
 from app.services.models import ModelService
@@ -54,6 +56,8 @@ class Services:
     transfers: TransferService
     following: Following
     models: ModelService
+    gates: GateService
+    differences: DifferenceService
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any
 
@@ -14,6 +15,7 @@ from app.api.schemas.problems import Problem
 from app.domain.errors import (
     Conflict,
     DamagedArtifact,
+    GatesRefused,
     InvalidRequest,
     NotFound,
     NothingLive,
@@ -127,6 +129,8 @@ async def _tell_error(request: Request, error: Exception) -> Response:
             errors = [{"pointer": error.pointer, "detail": str(error)}]
         case StaleGeneration():
             facts = {"current_generation": error.actual}
+        case GatesRefused():
+            facts = {"gates": [asdict(report) for report in error.reports]}
         case StaleVersion():
             facts = {"current_version": error.actual}
         case TooLarge():

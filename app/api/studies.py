@@ -110,13 +110,17 @@ def promote_study(
 ) -> Response:
     """Ask for a model of a completed study's best trial, or of another trial; the alias moves to it once it is built.
 
-    It is checked before that.
+    It is checked before that, and must pass the gates: where one fails, the model is ready, the alias stays, and the
+    model's `promotion` says why.
     """
     model = services.models.promote(
         study_id,
         alias=body.alias,
+        segment=body.segment,
         fit=Fit(body.fit),
         trial_id=body.trial_id,
+        gates=None if body.gates is None else body.gates.over(services.gates.defaults),
+        override_reason=body.override_reason,
         idempotency=None if key is None else key.once(ModelView.of),
     )
     return answered(model, ModelView.of, status=HTTPStatus.ACCEPTED, collection="/v1/models")

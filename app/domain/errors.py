@@ -8,6 +8,7 @@
     │   ├── LostLease         a worker reports on something it no longer holds
     │   ├── BudgetSpent       a study has no room for so many further trials
     │   ├── NoVectors         what would be served was never trained here
+    │   ├── GatesRefused      a model does not show what its alias asks of it
     │   ├── StaleGeneration   an alias moved since it was read
     │   ├── StaleVersion      a study was changed since it was read
     │   └── KeyReused         an idempotency key came back with another request
@@ -21,7 +22,10 @@
 A leaf's `code` is stable and public; its facts travel as attributes.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
+
+from app.domain.gates import GateReport, GateState
 
 
 class SegueError(Exception):
@@ -82,6 +86,18 @@ class NoVectors(Conflict):
     """The winner was trained outside Segue, so its vectors are not here to be served."""
 
     code = "no_vectors"
+
+
+class GatesRefused(Conflict):
+    """A gate refuses to move the alias; `reports` are the tables."""
+
+    code = "gates_refused"
+
+    def __init__(self, alias: str, reports: Sequence[GateReport]) -> None:
+        reasons = [gate.reason or "" for report in reports for gate in report.gates if gate.state is GateState.FAILED]
+        told = " ".join(reasons) or "A gate that is required cannot be computed."
+        super().__init__(f"Alias {alias!r} is not moved. {told} Give an override_reason to move it all the same.")
+        self.reports = tuple(reports)
 
 
 class StaleGeneration(Conflict):

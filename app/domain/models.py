@@ -5,11 +5,12 @@ building ──► ready
    └──┘ lease lapsed, attempt + 1
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from app.domain.gates import GateLimits, GateReport
 from app.domain.lease import Failure, Lease, Progress
 from app.domain.measurement import Measurement
 from app.domain.training import Trainer, TrainingParameters
@@ -90,6 +91,23 @@ class IndexFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    """How long the model's own searches took when it was built, one at a time on the worker's machine."""
+
+    p50_ms: float
+    p99_ms: float
+    n_searches: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """What another model, of other plays, measured on the test pairs of this one's dataset when this one was built."""
+
+    model_id: str
+    measurement: Measurement
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """Where a model comes from: one unbroken line back to the plays."""
 
@@ -113,8 +131,18 @@ class ModelMetrics:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Promotion:
+    """What came of moving the alias once the model was ready: moved to `generation`, or refused by its gates."""
+
+    alias: str
+    state: Literal["moved", "refused"]
+    generation: int | None
+    reports: tuple[GateReport, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model as stored. `alias` is the one it moves to once it is ready."""
+    """One model as stored. `alias` is the one it moves to once it is ready, `segment` the member of a bundle."""
 
     id: str
     study_id: str
@@ -127,28 +155,68 @@ class Model:
     lineage: Lineage
     metrics: ModelMetrics
     alias: str | None = None
+    segment: str | None = None
+    override_reason: str | None = None
+    """Why the alias moves even where a gate refuses."""
     attempt: int = 0
     lease: Lease | None = None
     progress: Progress | None = None
     files: tuple[StoredFile, ...] = ()
     index: IndexFacts | None = None
+    latency: Latency | None = None
+    rival: Rival | None = None
+    gates: GateLimits | None = None
+    """What its promotion asks; None: nothing, it was asked for before there were gates."""
+    promotion: Promotion | None = None
     failure: Failure | None = None
     finished_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """The models of one alias: one for each segment that has its own, and the one of all others."""
+
+    default: str
+    segments: dict[str, str] = field(default_factory=dict)
+
+    def of(self, segment: str | None) -> str:
+        """The model of a segment; the default one where it has none of its own.
+
+        >>> Bundle(default="B", segments={"ar": "A"}).of("en")
+        'B'
+        """
+        return self.default if segment is None else self.segments.get(segment, self.default)
+
+    def with_member(self, segment: str | None, model_id: str) -> "Bundle":
+        """The same with another model for a segment, or another default."""
+        if segment is None:
+            return replace(self, default=model_id)
+        return replace(self, segments={**self.segments, segment: model_id})
+
+    def models(self) -> list[str]:
+        """Every model once, the default first."""
+        return list(dict.fromkeys((self.default, *self.segments.values())))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Alias:
-    """A name that traffic follows; `generation` counts its moves from 1."""
+    """A name that traffic follows; `generation` counts its moves from 1. `segments` have models of their own."""
 
     name: str
     model_id: str
     generation: int
     updated_at: datetime
+    segments: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def bundle(self) -> Bundle:
+        """Its models."""
+        return Bundle(default=self.model_id, segments=self.segments)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
-    """One move of an alias, never changed or removed."""
+    """One move of an alias, never changed or removed. `override_reason` is why it was made against its gates."""
 
     alias: str
     generation: int
@@ -156,18 +224,23 @@ class AliasMove:
     previous_model_id: str | None
     reason: Literal["promotion", "assignment", "rollback"]
     moved_at: datetime
+    segments: dict[str, str] = field(default_factory=dict)
+    reports: tuple[GateReport, ...] = ()
+    override_reason: str | None = None
+    moved_by: str | None = None
+    """The API key that asked for it, where there was one."""
 
 
-def model_before(moves: list[AliasMove]) -> str | None:
-    """The model that a rollback goes back to, given every move by generation; None when there is none before.
+def bundle_before(moves: list[AliasMove]) -> Bundle | None:
+    """The models that a rollback goes back to, given every move by generation; None when there are none before.
 
-    A promotion or an assignment lays its model on a pile, a rollback takes the top one off: rolling back twice goes
-    back two models rather than forth again.
+    A promotion or an assignment lays its models on a pile, a rollback takes the top ones off: rolling back twice goes
+    back two moves rather than forth again.
     """
-    pile: list[str] = []
+    pile: list[Bundle] = []
     for move in sorted(moves, key=lambda move: move.generation):
         if move.reason == "rollback":
             pile.pop()
         else:
-            pile.append(move.model_id)
+            pile.append(Bundle(default=move.model_id, segments=move.segments))
     return pile[-2] if len(pile) > 1 else None

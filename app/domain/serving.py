@@ -4,8 +4,8 @@ The answer on the hottest path, neighbours, is made of plain dicts: ten frozen d
 make and render than ten dicts (18 against 7, of some 100 that a whole request takes).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol, TypedDict
 
@@ -168,11 +168,20 @@ class LiveModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Live:
-    """The model that an alias names, loaded; `generation` counts the alias's moves."""
+    """The models that an alias names, loaded; `generation` counts the alias's moves.
+
+    `model` answers for all segments but those of `segments`, which have models of their own.
+    """
 
     alias: str
     generation: int
     model: LiveModel
+    segments: Mapping[str, LiveModel] = field(default_factory=dict)
+
+    def of(self, segment: str | None) -> "Live":
+        """The same with the model of one segment for its model; itself where the segment has none of its own."""
+        own = None if segment is None else self.segments.get(segment)
+        return self if own is None else replace(self, model=own)
 
 
 class LiveModels(Protocol):
@@ -185,10 +194,15 @@ class LiveModels(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AliasTarget:
-    """An alias and the name of the files that serve under it."""
+    """An alias and the names of the files that serve under it: of its model, and of all its models by their ids."""
 
     alias: Alias
     files: str
+    members: Mapping[str, str] = field(default_factory=dict)
+
+    def files_of(self, model_id: str) -> str:
+        """The name of a member's files."""
+        return self.members.get(model_id, self.files)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What trials leave in the artifact store."""
+"""What trials and models leave in the artifact store."""
 
 from app.domain.tuning.trial import Trial
 from app.services.leasing import artifact_name
@@ -8,6 +8,9 @@ VECTORS = "trials"
 
 RANKS = "ranks"
 """The artifact store's name for what became of each pair: kept of every completed trial."""
+
+MODELS = "models"
+"""The artifact store's name for model files."""
 
 
 def artifacts_of(trial: Trial) -> list[tuple[str, str]]:

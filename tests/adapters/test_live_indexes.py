@@ -359,3 +359,39 @@ class TestThread:
 
         assert failures == []
         assert min(n_asked) > 100
+
+
+class TestBundles:
+    def point(self, world: World, segments: dict[str, str], *, generation: int) -> None:
+        moved = Alias(name="production", model_id="mdl_1", generation=generation, updated_at=NOON, segments=segments)
+        files = {model_id: f"{model_id}-1" for model_id in moved.bundle.models()}
+        world.targets["production"] = AliasTarget(moved, "mdl_1-1", files)
+
+    def test_every_model_of_a_bundle_is_live_at_once_and_each_is_loaded_once(self, world: World) -> None:
+        self.point(world, {"ar": "mdl_2", "fr": "mdl_2", "en": "mdl_1"}, generation=1)
+        indexes = world.follower()
+        indexes.look()
+        found = indexes.get("production")
+        assert [found.of(segment).model.model_id for segment in ("ar", "fr", "en", "xx", None)] == [
+            "mdl_2",
+            "mdl_2",
+            "mdl_1",
+            "mdl_1",
+            "mdl_1",
+        ]
+        assert sorted(world.loaded) == ["mdl_1", "mdl_2"]
+        self.point(world, {"ar": "mdl_1"}, generation=2)
+        indexes.look()
+        assert indexes.get("production").of("ar").model.model_id == "mdl_1"
+        assert sorted(world.loaded) == ["mdl_1", "mdl_2"]
+
+    def test_one_damaged_member_leaves_the_whole_former_bundle_serving(self, world: World) -> None:
+        world.point(2, generation=1)
+        indexes = world.follower()
+        indexes.look()
+        world.publish(3)
+        world.damage(3)
+        self.point(world, {"ar": "mdl_3"}, generation=2)
+        indexes.look()
+        assert live(indexes) == ("mdl_2", 1)
+        assert error_of(indexes) is not None

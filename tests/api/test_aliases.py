@@ -65,3 +65,58 @@ def test_a_model_that_is_not_ready_goes_live_nowhere(world: World) -> None:
     model_id = world.client.post(f"/v1/studies/{world.completed_study()}/promote").json()["id"]
     refused = world.client.put("/v1/aliases/production", json={"model_id": model_id})
     assert refused.status_code == 409
+
+
+def test_a_move_is_refused_with_the_whole_table_and_made_for_a_reason_that_is_kept(world: World) -> None:
+    first, second = world.built_model(), world.built_model("challenger")
+    never = {"model_id": second, "gates": {"recall": 1, "latency_p99_ms": None, "required": ["paired"]}}
+    refused = world.client.put("/v1/aliases/production", json=never)
+    assert (refused.status_code, refused.json()["code"]) == (409, "gates_refused")
+    (report,) = refused.json()["gates"]
+    assert (report["model_id"], report["live_model_id"], report["is_passed"]) == (second, first, False)
+    states = {gate["name"]: gate["state"] for gate in report["gates"]}
+    assert states["paired"] == "not_applicable"
+    assert (states["recall"], states["latency"]) == ("passed", "off")
+    moved = world.client.put("/v1/aliases/production", json={**never, "override_reason": "the label asked"})
+    assert moved.status_code == 200
+    (move, _) = world.client.get("/v1/aliases/production/moves").json()["items"]
+    assert move["override_reason"] == "the label asked"
+    assert move["gates"] == [report]
+    assert world.client.get("/v1/aliases/production/history").json()["items"][0] == move
+
+
+def test_a_preview_tells_the_table_and_moves_nothing(world: World) -> None:
+    first, second = world.built_model(), world.built_model("challenger")
+    before = world.state()
+    report = world.client.get(f"/v1/models/{second}/gates").json()
+    assert (report["live_model_id"], report["segment"], report["is_passed"]) == (first, None, True)
+    assert world.state() == before
+
+
+def test_a_bundle_is_assigned_and_told(world: World) -> None:
+    first, second = world.built_model(), world.built_model()
+    body = {"default": first, "segments": {"ar": second}}
+    refused = world.client.put("/v1/aliases/production", json=body)
+    assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/segments")
+    for wrong in ({}, {"model_id": first, "default": first}, {"model_id": first, "override_reason": ""}):
+        assert world.client.put("/v1/aliases/production", json=wrong).status_code == 422
+
+
+def test_the_model_tells_what_came_of_its_promotion(world: World) -> None:
+    model = world.client.get(f"/v1/models/{world.built_model()}").json()
+    assert model["promotion"]["state"] == "moved"
+    assert model["promotion"]["generation"] == 1
+    assert {gate["state"] for gate in model["promotion"]["gates"][0]["gates"]} == {"not_applicable", "passed"}
+
+
+def test_models_are_compared_only_by_neighbours_that_they_keep(world: World) -> None:
+    first, second = world.built_model(), world.built_model()
+    asked: list[tuple[dict[str, str | int], int]] = [
+        ({"against": "mdl_none"}, 404),
+        ({}, 422),
+        ({"against": second, "k": 0}, 422),
+        ({"against": second, "cursor": "x"}, 422),
+        ({"against": second, "k": 4}, 500),  # the stand-in for a model's files is none
+    ]
+    for parameters, status in asked:
+        assert world.client.get(f"/v1/models/{first}/diff", params=parameters).status_code == status

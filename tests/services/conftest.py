@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from app.domain.tuning.warm_start import WarmStart
 from app.services.asking import AskingService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
+from app.services.gating import GateService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.studies import StudyService
@@ -75,6 +77,7 @@ class House:
     studies: StudyService
     trials: TrialService
     models: ModelService
+    gates: GateService
     comparisons: ComparisonService
     life: StudyLife
     own_trials: OwnTrialService
@@ -91,14 +94,14 @@ class House:
         (folder / "input.npy").write_bytes(b"vectors")
         return folder
 
-    def ready_dataset(self, segments: Mapping[str, int] | None = None) -> Dataset:
+    def ready_dataset(self, segments: Mapping[str, int] | None = None, *, fingerprint: str = "f" * 64) -> Dataset:
         """A dataset that a worker has prepared; `segments` are validation pairs by segment."""
         created = self.datasets.create(dataset_spec())
         assert isinstance(created, Dataset)
         work = self.datasets.claim("worker")
         assert work is not None
         return self.datasets.complete(
-            work.claim, staged=self.staged(), statistics=statistics(segments), fingerprint="f" * 64
+            work.claim, staged=self.staged(), statistics=statistics(segments), fingerprint=fingerprint
         )
 
     def study(
@@ -134,6 +137,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         watch=watch,
     )
     studies = StudyService(units, ids=ids, signals=signals)
+    gates = GateService(units, store=store, read_ranks=partial(read_ranks, pair_set="test"))
     yield House(
         clock=clock,
         watch=watch,
@@ -152,7 +156,8 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         ),
         studies=studies,
         trials=trials,
-        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch),
+        gates=gates,
+        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch, gates=gates),
         comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         own_trials=OwnTrialService(units, ids=ids, signals=signals),

@@ -26,7 +26,7 @@ from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.listening import Preparation
 from app.domain.measurement import EpochMeasurement, Measurement
 from app.domain.models import Fit, Lineage, Model, ModelMetrics, ModelState
-from app.domain.pairing import pair_values
+from app.domain.pairing import LEFT_OUT, pair_values
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.objectives import Aggregate
 from app.domain.tuning.study import Objective
@@ -561,3 +561,20 @@ def test_a_full_fit_sees_the_songs_that_were_held_out(sample: Path, tmp_path: Pa
     assert isinstance(built, ModelBuilt)
     corpus = read_corpus(sample)
     assert built.index.n_songs == corpus.n_songs > np.count_nonzero(corpus.training_counts())
+
+
+def test_a_model_s_searches_are_timed_and_a_rival_is_measured_on_its_test_pairs(sample: Path, tmp_path: Path) -> None:
+    first = model_request(sample, tmp_path, fit=Fit.FULL)
+    done(first)
+    (tmp_path / "later").mkdir()
+    request = model_request(sample, tmp_path / "later", fit=Fit.FULL)
+    built = done(replace(request, rival=first.staged, rival_id="mdl_0"))
+    assert isinstance(built, ModelBuilt)
+    assert 0 < built.latency.p50_ms <= built.latency.p99_ms
+    assert built.rival is not None
+    assert built.rival.model_id == "mdl_0"
+    objective, ranks = built.rival.measurement.overall.objective, read_ranks(request.staged, "test")
+    assert objective is not None
+    assert objective.n == np.count_nonzero(ranks.ranks != LEFT_OUT)
+    assert objective.value == pytest.approx(np.nanmean(pair_values(ranks.ranks, hr_weight=0.5)))
+    assert load_model(request.staged, "mdl_1").n_songs == built.index.n_songs

@@ -1,5 +1,7 @@
 """Models, aliases and their moves in SQL."""
 
+from dataclasses import fields
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -49,8 +51,19 @@ class SqlAliases:
 
     def move(self, move: AliasMove) -> Alias:
         """Point the alias as the move says and record the move. Raises: Conflict when another move came first."""
-        alias = Alias(name=move.alias, model_id=move.model_id, generation=move.generation, updated_at=move.moved_at)
-        values = {"model_id": alias.model_id, "generation": alias.generation, "updated_at": alias.updated_at}
+        alias = Alias(
+            name=move.alias,
+            model_id=move.model_id,
+            generation=move.generation,
+            updated_at=move.moved_at,
+            segments=move.segments,
+        )
+        values = {
+            "model_id": alias.model_id,
+            "generation": alias.generation,
+            "updated_at": alias.updated_at,
+            "segments": alias.segments,
+        }
         if move.generation == 1:
             self._connection.execute(sa.insert(tables.aliases).values(name=alias.name, **values))
         else:
@@ -63,14 +76,7 @@ class SqlAliases:
             if moved.rowcount != 1:
                 raise Conflict(f"Alias {alias.name!r} was moved at the same moment: read it and try again.")
         self._connection.execute(
-            sa.insert(tables.alias_moves).values(
-                alias=move.alias,
-                generation=move.generation,
-                model_id=move.model_id,
-                previous_model_id=move.previous_model_id,
-                reason=move.reason,
-                moved_at=move.moved_at,
-            )
+            sa.insert(tables.alias_moves).values({each.name: getattr(move, each.name) for each in fields(AliasMove)})
         )
         return alias
 

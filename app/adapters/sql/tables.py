@@ -11,8 +11,21 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
+from app.domain.gates import GateLimits, GateReport
 from app.domain.lease import Failure, Progress
-from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
+from app.domain.models import (
+    Fit,
+    IndexFacts,
+    Latency,
+    Lineage,
+    ModelMetrics,
+    ModelState,
+    Promotion,
+    Rival,
+    StoredFile,
+)
+from app.domain.retraining import RetrainingSpec, RetrainingState
+from app.domain.shadowing import Tally
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.revisions import Revision
@@ -255,6 +268,12 @@ models = sa.Table(
     sa.Column("alias", sa.String(64)),
     sa.Column("files", Document(tuple[StoredFile, ...]), nullable=False),
     sa.Column("index", Document(IndexFacts)),
+    sa.Column("segment", sa.String(256)),
+    sa.Column("override_reason", sa.String(500)),
+    sa.Column("latency", Document(Latency)),
+    sa.Column("rival", Document(Rival)),
+    sa.Column("gates", Document(GateLimits)),
+    sa.Column("promotion", Document(Promotion)),
     sa.Column("failure", Document(Failure)),
     *_lease(),
 )
@@ -266,6 +285,7 @@ aliases = sa.Table(
     sa.Column("model_id", sa.ForeignKey("models.id"), nullable=False),
     sa.Column("generation", sa.Integer, nullable=False),
     sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("segments", Document(dict[str, str]), nullable=False, server_default="{}"),
 )
 
 alias_moves = sa.Table(
@@ -277,6 +297,49 @@ alias_moves = sa.Table(
     sa.Column("previous_model_id", sa.String(64)),
     sa.Column("reason", sa.String(16), nullable=False),
     sa.Column("moved_at", Instant, nullable=False),
+    sa.Column("segments", Document(dict[str, str]), nullable=False, server_default="{}"),
+    sa.Column("reports", Document(tuple[GateReport, ...]), nullable=False, server_default="[]"),
+    sa.Column("override_reason", sa.String(500)),
+    sa.Column("moved_by", sa.String(200)),
+)
+
+shadows = sa.Table(
+    "shadows",
+    metadata,
+    _identity(),
+    sa.Column("alias", sa.ForeignKey("aliases.name"), nullable=False, unique=True),
+    sa.Column("challenger_alias", sa.String(64)),
+    sa.Column("challenger_model_id", sa.ForeignKey("models.id")),
+    sa.Column("share", sa.Double, nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+)
+
+shadow_tallies = sa.Table(
+    "shadow_tallies",
+    metadata,
+    sa.Column("shadow_id", sa.ForeignKey("shadows.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("server_id", sa.String(64), primary_key=True),
+    sa.Column("tally", Document(Tally), nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+)
+
+retrainings = sa.Table(
+    "retrainings",
+    metadata,
+    _identity(),
+    sa.Column("spec", Document(RetrainingSpec), nullable=False),
+    sa.Column("source_model_id", sa.ForeignKey("models.id"), nullable=False),
+    sa.Column("state", Choice(RetrainingState), nullable=False, index=True),
+    sa.Column("alias", sa.String(64)),
+    sa.Column("tick_at", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+    sa.Column("n_sent_plays", sa.Integer),
+    sa.Column("dataset_id", sa.String(64)),
+    sa.Column("study_id", sa.String(64)),
+    sa.Column("model_id", sa.String(64)),
+    sa.Column("failure", Document(Failure)),
+    sa.UniqueConstraint("alias", "tick_at"),
 )
 
 plays = sa.Table(

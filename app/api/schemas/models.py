@@ -1,12 +1,13 @@
 """Models and aliases: what a client asks for and what it is told."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 
-from app.api.schemas.base import AliasName, Body, FailureView, Parameters, ProgressView, ResourceId, View
+from app.api.schemas.base import AliasName, Body, FailureView, Identifier, Parameters, ProgressView, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
+from app.api.schemas.gates import EXAMPLE_REPORT, GateReportView, GatesBody, OverrideReason
 from app.api.schemas.measurements import MeasurementView, example_measurement
 from app.api.schemas.trials import EXAMPLE_PARAMETERS, STUDY_ID, TRIAL_ID, TrainingParametersView
 from app.domain.models import (
@@ -15,23 +16,36 @@ from app.domain.models import (
     Coding,
     Fit,
     IndexFacts,
+    Latency,
     Lineage,
     Model,
     ModelMetrics,
     ModelState,
+    Promotion,
+    Rival,
     StoredFile,
 )
 from app.domain.training import DEFAULT_TRAINER, Trainer
 
 MODEL_ID = "mdl_0197f3a5b1e87d41b7720c6b3d1a9f54"
+OTHER_MODEL_ID = "mdl_0197f3a5c2d07e52a8831d7c4e2b0a65"
 
 
 class PromotionBody(Body):
     """What becomes of a study's best trial, or of another."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"alias": "production", "fit": "trial"}]})
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"alias": "production", "fit": "trial", "gates": {"segment_margin": 0.01}}]}
+    )
 
     alias: AliasName = "production"
+    segment: Identifier | None = Field(
+        default=None, description="The alias's model for this segment alone; by default that of all others."
+    )
+    gates: GatesBody | None = Field(default=None, description="What it must show; by default as the operator set.")
+    override_reason: OverrideReason | None = Field(
+        default=None, description="Why the alias moves even where a gate refuses; kept with the move."
+    )
     fit: Literal["trial", "full"] = Field(
         default="trial",
         description="Serve the winner's own vectors, or train its hyperparameters on the whole data first.",
@@ -44,11 +58,38 @@ class PromotionBody(Body):
 
 
 class AssignmentBody(Body):
-    """Which model an alias points to."""
+    """Which model an alias points to, and which others some segments have of their own."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"model_id": MODEL_ID}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"model_id": MODEL_ID},
+                {"default": MODEL_ID, "segments": {"ar": OTHER_MODEL_ID}, "override_reason": "rights withdrawn"},
+            ]
+        }
+    )
 
-    model_id: ResourceId
+    model_id: ResourceId | None = Field(default=None, description="The model; the same as `default`.")
+    default: ResourceId | None = Field(default=None, description="The model of every segment without its own.")
+    segments: dict[Identifier, ResourceId] = Field(
+        default_factory=dict, max_length=200, description="Models by segment; one move changes them all."
+    )
+    gates: GatesBody | None = Field(default=None, description="What they must show; by default as the operator set.")
+    override_reason: OverrideReason | None = Field(
+        default=None, description="Why the alias moves even where a gate refuses; kept with the move."
+    )
+
+    @model_validator(mode="after")
+    def _one_default(self) -> Self:
+        if (self.model_id is None) == (self.default is None):
+            msg = "give either model_id or default"
+            raise ValueError(msg)
+        return self
+
+    @property
+    def default_id(self) -> str:
+        """The model of every segment without its own."""
+        return self.model_id or self.default or ""
 
 
 class LineageView(View):
@@ -144,6 +185,58 @@ class IndexView(View):
         )
 
 
+class LatencyView(View):
+    """How long the model's own searches took when it was built, one at a time on the worker's machine."""
+
+    p50_ms: float
+    p99_ms: float
+    n_searches: int
+
+    @classmethod
+    def of(cls, latency: Latency | None) -> "LatencyView | None":
+        """The view, None where they were not timed."""
+        if latency is None:
+            return None
+        return cls(p50_ms=latency.p50_ms, p99_ms=latency.p99_ms, n_searches=latency.n_searches)
+
+
+class PromotionView(View):
+    """What came of moving the alias: moved to a generation, or refused; and every gate with its figures."""
+
+    alias: str
+    state: Literal["moved", "refused"]
+    generation: int | None
+    gates: list[GateReportView]
+
+    @classmethod
+    def of(cls, promotion: Promotion | None) -> "PromotionView | None":
+        """The view, None until the model is ready."""
+        if promotion is None:
+            return None
+        return cls(
+            alias=promotion.alias,
+            state=promotion.state,
+            generation=promotion.generation,
+            gates=[GateReportView.of(report) for report in promotion.reports],
+        )
+
+
+class RivalView(View):
+    """What the model that was live measured on this one's test pairs, where it comes of other plays."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    model_id: str
+    measurement: MeasurementView | None
+
+    @classmethod
+    def of(cls, rival: Rival | None) -> "RivalView | None":
+        """The view, None where both come of the same plays."""
+        return (
+            None if rival is None else cls(model_id=rival.model_id, measurement=MeasurementView.of(rival.measurement))
+        )
+
+
 class ModelView(View):
     """A model."""
 
@@ -171,6 +264,15 @@ class ModelView(View):
                         "validation": example_measurement(0.25),
                         "test": example_measurement(0.24),
                         "baselines": {"gensim_defaults": example_measurement(0.09)},
+                    },
+                    "segment": None,
+                    "latency": {"p50_ms": 0.11, "p99_ms": 0.24, "n_searches": 200},
+                    "rival": None,
+                    "promotion": {
+                        "alias": "production",
+                        "state": "moved",
+                        "generation": 2,
+                        "gates": [EXAMPLE_REPORT],
                     },
                     "index": {
                         "kind": "ivf",
@@ -207,7 +309,11 @@ class ModelView(View):
     parameters: TrainingParametersView
     lineage: LineageView
     metrics: ModelMetricsView
+    segment: str | None = Field(description="The member of the alias's bundle that it becomes; null: the default.")
     index: IndexView | None
+    latency: LatencyView | None
+    rival: RivalView | None
+    promotion: PromotionView | None = Field(description="What came of moving the alias; null until it is ready.")
     files: list[FileView]
     attempt: int
     progress: ProgressView | None
@@ -226,7 +332,11 @@ class ModelView(View):
             parameters=TrainingParametersView.of(model.parameters),
             lineage=LineageView.of(model.lineage),
             metrics=ModelMetricsView.of(model.metrics),
+            segment=model.segment,
             index=IndexView.of(model.index),
+            latency=LatencyView.of(model.latency),
+            rival=RivalView.of(model.rival),
+            promotion=PromotionView.of(model.promotion),
             files=[FileView.of(file) for file in model.files],
             attempt=model.attempt,
             progress=ProgressView.of(model.progress),
@@ -252,20 +362,33 @@ class AliasView(View):
         protected_namespaces=(),
         json_schema_extra={
             "examples": [
-                {"alias": "production", "model_id": MODEL_ID, "generation": 3, "updated_at": "2026-01-01T12:03:04Z"}
+                {
+                    "alias": "production",
+                    "model_id": MODEL_ID,
+                    "segments": {"ar": OTHER_MODEL_ID},
+                    "generation": 3,
+                    "updated_at": "2026-01-01T12:03:04Z",
+                }
             ]
         },
     )
 
     alias: str
     model_id: str
+    segments: dict[str, str] = Field(description="Models that some segments have of their own.")
     generation: int
     updated_at: datetime
 
     @classmethod
     def of(cls, alias: Alias) -> "AliasView":
         """The view of an alias."""
-        return cls(alias=alias.name, model_id=alias.model_id, generation=alias.generation, updated_at=alias.updated_at)
+        return cls(
+            alias=alias.name,
+            model_id=alias.model_id,
+            segments=alias.segments,
+            generation=alias.generation,
+            updated_at=alias.updated_at,
+        )
 
 
 class AliasMoveView(View):
@@ -280,7 +403,11 @@ class AliasMoveView(View):
                     "generation": 3,
                     "model_id": MODEL_ID,
                     "previous_model_id": None,
+                    "segments": {},
                     "reason": "promotion",
+                    "gates": [EXAMPLE_REPORT],
+                    "override_reason": None,
+                    "moved_by": None,
                     "moved_at": "2026-01-01T12:03:04Z",
                 }
             ]
@@ -291,7 +418,11 @@ class AliasMoveView(View):
     generation: int
     model_id: str
     previous_model_id: str | None
+    segments: dict[str, str]
     reason: Literal["promotion", "assignment", "rollback"]
+    gates: list[GateReportView] = Field(description="What each changed member showed; a rollback asks for nothing.")
+    override_reason: str | None = Field(description="Why it was made although a gate refused.")
+    moved_by: str | None = Field(description="The API key that asked for it.")
     moved_at: datetime
 
     @classmethod
@@ -302,6 +433,10 @@ class AliasMoveView(View):
             generation=move.generation,
             model_id=move.model_id,
             previous_model_id=move.previous_model_id,
+            segments=move.segments,
             reason=move.reason,
+            gates=[GateReportView.of(report) for report in move.reports],
+            override_reason=move.override_reason,
+            moved_by=move.moved_by,
             moved_at=move.moved_at,
         )
