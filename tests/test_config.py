@@ -194,6 +194,7 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
         "database_url",
         "redis_url",
         "sources",
+        "gates",
         "heartbeat_interval_s",
         "reap_interval_s",
         "worker_slots",
