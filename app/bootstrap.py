@@ -1,6 +1,7 @@
 """The composition root: builds every service from the settings, once a process."""
 
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -16,13 +17,14 @@ from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
 from app.adapters.ranks import read_ranks
 from app.adapters.redis.signals import RedisSignals
+from app.adapters.schedules import latest_tick
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
 from app.domain.differences import Difference
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
-from app.domain.recommending import RecommendationOptions
+from app.domain.recommending import Play, RecommendationOptions
 from app.domain.serving import LiveModel
 from app.domain.tuning.importance import Importance, Observed
 from app.domain.tuning.random_search import RandomSearch
@@ -41,7 +43,9 @@ from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
+from app.services.retraining import RetrainingService
 from app.services.serving import ServingService
+from app.services.shadowing import ShadowService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.transfers import TransferService
@@ -74,18 +78,22 @@ class Container:
     warm_starts: WarmStartService
     models: ModelService
     gates: GateService
+    shadows: ShadowService
+    retrainings: RetrainingService
     differences: DifferenceService
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
 
     def start(self) -> None:
-        """Begin to follow the aliases."""
+        """Begin to follow the aliases, and to compare with what shadows them."""
         self.live.start()
+        self.shadows.start()
 
     def stop(self) -> None:
         """Stop following them and let the broker and the database go."""
         self.live.stop()
+        self.shadows.stop()
         self.signals.close()
         self.engine.dispose()
 
@@ -112,25 +120,40 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         lease=lease,
         watch=_watch(settings),
     )
+    datasets = DatasetService(
+        units,
+        store=store,
+        ids=ids,
+        signals=signals,
+        recognise=recognise,
+        sources=settings.sources,
+        lease=lease,
+        watch=_watch(settings),
+    )
+    retrainings = RetrainingService(
+        units,
+        ids=ids,
+        signals=signals,
+        datasets=datasets,
+        studies=studies,
+        models=models,
+        gather=partial(_gather, memory_limit=settings.duckdb_memory_limit),
+        schedule=settings.retrain_cron,
+        latest_tick=latest_tick,
+    )
     own_clock = SystemClock() if clock is None else clock
     histories = UserHistories(units)
-    live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
+    shadows = ShadowService(units, ids=ids, sample=secrets.SystemRandom().random)
+    live = LiveIndexes(
+        targets=lambda: [*models.targets(), *shadows.targets()], store=store, load=_load, poll_s=settings.alias_poll_s
+    )
     return Container(
         settings=settings,
         engine=engine,
         store=store,
         signals=signals,
         live=live,
-        datasets=DatasetService(
-            units,
-            store=store,
-            ids=ids,
-            signals=signals,
-            recognise=recognise,
-            sources=settings.sources,
-            lease=lease,
-            watch=_watch(settings),
-        ),
+        datasets=datasets,
         studies=studies,
         comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
@@ -145,6 +168,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         warm_starts=WarmStartService(units),
         models=models,
         gates=gates,
+        shadows=shadows,
+        retrainings=retrainings,
         differences=DifferenceService(units, store=store, compare=_compare),
         serving=ServingService(live),
         recommending=RecommendingService(
@@ -193,6 +218,12 @@ def _importance(found: Observed) -> Importance:
     from app.adapters.importance import importance  # noqa: PLC0415
 
     return importance(found)
+
+
+def _gather(source: Path, sent: Iterator[list[Play]], out: Path, *, memory_limit: str) -> int | None:
+    from app.adapters.gathering import gathered  # noqa: PLC0415
+
+    return gathered(source, sent, out=out, memory_limit=memory_limit)
 
 
 def _compare(one: Path, other: Path, /, *, k: int, segment_column: str | None) -> Difference:

@@ -18,6 +18,7 @@ from dotenv import dotenv_values
 from pydantic import ByteSize, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.adapters.schedules import check_expression
 from app.domain.gates import GateLimits
 
 PREFIX = "SEGUE_"
@@ -31,6 +32,7 @@ MEMORY = re.compile(r"[1-9]\d*(\.\d+)?\s?([KMGT]i?B|%)")
 
 JSON_EXAMPLES = {
     "sources": '{"plays": "/srv/plays.parquet"}',
+    "retrain_cron": '{"production": "0 4 * * 1"}',
     "gates": '{"recall": 0.95, "popularity_shift": null}',
 }
 
@@ -157,6 +159,10 @@ class Settings(BaseSettings):
         description="What a model must show before an alias moves to it, where a request doesn't say: a JSON object, "
         "null turns a gate off.",
     )
+    retrain_cron: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict,
+        description="When aliases are retrained: a JSON object from their names to cron expressions, in UTC.",
+    )
     half_life_days: float = Field(
         default=30, ge=0.01, le=36_500, description="Days after which a play weighs half in a user's profile."
     )
@@ -204,9 +210,9 @@ class Settings(BaseSettings):
             _check_url(value)
         return value
 
-    @field_validator("sources", mode="before")
+    @field_validator("sources", "retrain_cron", mode="before")
     @classmethod
-    def _named_sources(cls, value: object, info: ValidationInfo) -> object:
+    def _named_things(cls, value: object, info: ValidationInfo) -> object:
         return _from_json(value, info)
 
     @field_validator("sources")
@@ -217,6 +223,13 @@ class Settings(BaseSettings):
                 msg = f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64"
                 raise ValueError(msg)
         return {name: path.expanduser().absolute() for name, path in value.items()}
+
+    @field_validator("retrain_cron")
+    @classmethod
+    def _expressions(cls, value: dict[str, str]) -> dict[str, str]:
+        for expression in value.values():
+            check_expression(expression)
+        return value
 
     @field_validator("gates", mode="before")
     @classmethod

@@ -28,6 +28,7 @@ from app.api import (
     plays,
     recommendations,
     results,
+    retrainings,
     songs,
     studies,
     study_life,
@@ -43,6 +44,7 @@ from app.api.observing import Figures, Observed
 from app.api.plain_neighbours import PlainNeighbours
 from app.api.problems import problems, tell_problems
 from app.api.served import ServedAliases
+from app.api.shadowed import shadowed_neighbours
 from app.api.stop_signals import at_stop
 from app.bootstrap import Container, build
 from app.config import load
@@ -99,6 +101,7 @@ def create_app(container: Container) -> FastAPI:
         trials,
         models,
         aliases,
+        retrainings,
         health,
     ):
         app.include_router(subject.router, responses=problems(422, 500, 503))
@@ -133,6 +136,8 @@ def services_of(container: Container) -> Services:
         following=Following(container.events, signals=container.signals, poll_s=container.settings.poll_interval_s),
         models=container.models,
         gates=container.gates,
+        shadows=container.shadows,
+        retrainings=container.retrainings,
         differences=container.differences,
         serving=container.serving,
         recommending=container.recommending,
@@ -146,7 +151,7 @@ def services_of(container: Container) -> Services:
 
 def _add_plain_neighbours(app: FastAPI, services: Services) -> None:
     (route,) = (route for route in songs.router.routes if getattr(route, "endpoint", None) is songs.list_neighbours)
-    app.add_middleware(PlainNeighbours, serving=services.serving, route=route)
+    app.add_middleware(PlainNeighbours, ask=lambda song_id, k: shadowed_neighbours(services, song_id, k=k), route=route)
 
 
 def _add_metrics(app: FastAPI, services: Services) -> None:

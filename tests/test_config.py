@@ -195,6 +195,7 @@ def test_the_example_file_names_every_setting_with_its_default() -> None:
         "redis_url",
         "sources",
         "gates",
+        "retrain_cron",
         "heartbeat_interval_s",
         "reap_interval_s",
         "worker_slots",

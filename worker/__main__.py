@@ -16,6 +16,7 @@ from worker.loop import Reaper, Slot, Worker, new_worker_id
 from worker.machine import n_cores, this_machine
 from worker.planning import shape_for
 from worker.queues import Allowance, DatasetQueue, ModelQueue, Queue, TrialQueue
+from worker.retraining import Retrainer
 from worker.runner import Runner
 from worker.stopping import Stopping
 from worker.sweeping import Sweeper
@@ -82,7 +83,15 @@ def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queu
         )
         for _ in range(shape.processes)
     ]
-    return Worker(slots, reaper=reaper, signals=container.signals, stopping=stopping, asked=asked)
+    retraining = Reaper(
+        [Retrainer(container.retrainings.advance)],
+        lease_s=settings.lease_s,
+        stopping=stopping,
+        interval_s=settings.reap_interval_s,
+    )
+    return Worker(
+        slots, reaper=reaper, signals=container.signals, stopping=stopping, asked=asked, retraining=retraining
+    )
 
 
 def main() -> int:

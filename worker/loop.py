@@ -176,7 +176,7 @@ class Slot:
 
 
 class Worker:
-    """The slots and the reaper, and their threads.
+    """The slots and the reaper, and their threads; `retraining` has a thread of its own, as its steps may take long.
 
     `asked` receives a signal's number each time the worker is asked to stop.
     """
@@ -189,9 +189,10 @@ class Worker:
         signals: Signals,
         stopping: Stopping,
         asked: "queue.SimpleQueue[int]",
+        retraining: Reaper | None = None,
     ) -> None:
         self._slots = slots
-        self._reaper = reaper
+        self._reapers = [reaper] if retraining is None else [reaper, retraining]
         self._signals = signals
         self._stopping = stopping
         self._asked = asked
@@ -199,8 +200,8 @@ class Worker:
     def run(self) -> None:
         """Work until asked to stop, then until the running work has ended or was handed back."""
         threads = [threading.Thread(target=slot.run, name=f"slot-{number}") for number, slot in enumerate(self._slots)]
-        reaping = threading.Thread(target=self._reaper.run, name="reaper", daemon=True)
-        for thread in (*threads, reaping):
+        reaping = [threading.Thread(target=reaper.run, name="reaper", daemon=True) for reaper in self._reapers]
+        for thread in (*threads, *reaping):
             thread.start()
         while any(thread.is_alive() for thread in threads):
             with suppress(queue.Empty):
@@ -208,4 +209,5 @@ class Worker:
                 _log.info("Asked to stop by %s.", signal.Signals(number).name)
                 self._stopping.ask()
                 self._signals.wake()
-        reaping.join(LAST_LOOK_S)
+        for thread in reaping:
+            thread.join(LAST_LOOK_S)

@@ -1,5 +1,6 @@
 """Aliases: which model is live under a name."""
 
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -9,6 +10,7 @@ from app.api.dependencies import AliasPath, FromServices, MatchHeader, Services,
 from app.api.problems import problems
 from app.api.schemas.base import PageView
 from app.api.schemas.models import AliasMoveView, AliasView, AssignmentBody, HistoryParameters
+from app.api.schemas.shadows import ShadowBody, ShadowReportView, ShadowView
 from app.domain.models import Alias
 
 router = APIRouter(prefix="/v1/aliases", tags=["aliases"], route_class=StrictRoute)
@@ -92,6 +94,45 @@ def list_moves(
     before = None if page.cursor is None else int(page.cursor)
     found = services.models.history(alias, limit=page.limit, before=before)
     return PageView(items=[AliasMoveView.of(move) for move in found.rows], next_cursor=found.next_cursor)
+
+
+@router.put(
+    "/{alias}/shadow",
+    summary="Shadow an alias",
+    response_model=ShadowView,
+    responses=problems(404, 409, 413, 415, 507),
+)
+def put_shadow(alias: AliasPath, body: ShadowBody, services: FromServices) -> ShadowView:
+    """Have a challenger answer a share of the alias's neighbours and recommendations too, off the way of the answers.
+
+    Clients are answered by the alias alone. A former shadow's figures are forgotten.
+    """
+    shadow = services.shadows.put(alias, model_id=body.model_id, challenger=body.alias, share=body.share)
+    services.poke()
+    return ShadowView.of(shadow)
+
+
+@router.get(
+    "/{alias}/shadow",
+    summary="See what an alias's shadow showed",
+    response_model=ShadowReportView,
+    responses=problems(404),
+)
+def get_shadow(alias: AliasPath, services: FromServices) -> ShadowReportView:
+    """How much its lists share with those that were answered, and how long both took, over all servers."""
+    return ShadowReportView.of(services.shadows.report(alias))
+
+
+@router.delete(
+    "/{alias}/shadow",
+    summary="Shadow an alias no longer",
+    status_code=HTTPStatus.NO_CONTENT,
+    responses=problems(404, 507),
+)
+def delete_shadow(alias: AliasPath, services: FromServices) -> None:
+    """Servers stop within seconds; what it showed is forgotten."""
+    services.shadows.remove(alias)
+    services.poke()
 
 
 def _moved(alias: Alias, services: Services, response: Response) -> AliasView:

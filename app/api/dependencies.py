@@ -27,7 +27,9 @@ from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
+from app.services.retraining import RetrainingService
 from app.services.serving import ServingService
+from app.services.shadowing import ShadowService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.transfers import TransferService
@@ -57,6 +59,8 @@ class Services:
     following: Following
     models: ModelService
     gates: GateService
+    shadows: ShadowService
+    retrainings: RetrainingService
     differences: DifferenceService
     serving: ServingService
     recommending: RecommendingService

@@ -9,6 +9,7 @@ Server's processor time a request, beside a route that answers with a constant o
 """
 
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -16,7 +17,7 @@ import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.domain.errors import SegueError
-from app.services.serving import ServingService
+from app.domain.serving import NeighboursAnswer
 
 DEFAULT_K = 10
 
@@ -25,11 +26,11 @@ _QUERY = re.compile(rb"k=([1-9][0-9]?|100)")
 
 
 class PlainNeighbours:
-    """Middleware; `route` is the one that it answers for, as the figures of requests name it."""
+    """Middleware; `ask` answers for a song and k; `route` is the one whose figures these requests are."""
 
-    def __init__(self, app: ASGIApp, *, serving: ServingService, route: Any) -> None:  # noqa: ANN401 - as in a scope
+    def __init__(self, app: ASGIApp, *, ask: Callable[[str, int], NeighboursAnswer], route: Any) -> None:  # noqa: ANN401 - as in a scope
         self._app = app
-        self._serving = serving
+        self._ask = ask
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -55,6 +56,6 @@ class PlainNeighbours:
                 return None
             k = int(asked[1])
         try:
-            return orjson.dumps(self._serving.neighbours(song[1], k=k))
+            return orjson.dumps(self._ask(song[1], k))
         except SegueError:
             return None  # the route says what is wrong

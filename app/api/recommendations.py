@@ -8,6 +8,7 @@ from app.api.bodies import StrictRoute
 from app.api.dependencies import FromServices, UserPath
 from app.api.problems import problems
 from app.api.schemas.recommendations import RecommendationBody, RecommendationParameters, RecommendationsView
+from app.api.shadowed import shadowed_recommendations
 
 router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=StrictRoute)
 
@@ -26,15 +27,18 @@ def recommend_for_user(
     The plays are those of the model's dataset and those sent since. Users that nothing is known of get popular songs,
     and the answer says so.
     """
-    return RecommendationsView.of(
-        services.recommending.recommendations(
+    answer = shadowed_recommendations(
+        services,
+        lambda alias: services.recommending.recommendations(
             user_id,
             k=which.k,
-            alias=which.alias,
+            alias=alias,
             half_life_days=which.half_life_days,
             history_length=which.history_length,
-        )
+        ),
+        alias=which.alias,
     )
+    return RecommendationsView.of(answer)
 
 
 @router.post(
@@ -45,12 +49,15 @@ def recommend_for_user(
 )
 def recommend_for_history(body: RecommendationBody, services: FromServices) -> RecommendationsView:
     """Songs near those of the history, newer plays weighing more; nothing is stored, nothing stored is looked at."""
-    return RecommendationsView.of(
-        services.recommending.recommendations_for(
+    answer = shadowed_recommendations(
+        services,
+        lambda alias: services.recommending.recommendations_for(
             body.heard(),
             k=body.k,
-            alias=body.alias,
+            alias=alias,
             half_life_days=body.half_life_days,
             history_length=body.history_length,
-        )
+        ),
+        alias=body.alias,
     )
+    return RecommendationsView.of(answer)

@@ -20,6 +20,7 @@ from app.api.schemas.songs import (
     SongsAnswerView,
     SongsParameters,
 )
+from app.api.shadowed import shadowed_neighbours
 
 router = APIRouter(prefix="/v1/songs", tags=["songs"])
 
@@ -31,7 +32,7 @@ async def list_neighbours(
 ) -> Response:
     """The songs nearest to a song by the live model, the nearest first; the song itself is never among them."""
     services: Services = request.app.state.services
-    answer = services.serving.neighbours(song_id, k=which.k, alias=which.alias)
+    answer = shadowed_neighbours(services, song_id, k=which.k, alias=which.alias, segment=which.segment)
     return Response(orjson.dumps(answer), media_type="application/json")
 
 

@@ -3,7 +3,7 @@
 Every method acts inside the unit of work that owns the repository; nothing lasts until `commit`.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
@@ -13,6 +13,8 @@ from app.domain.events import Event
 from app.domain.lease import Claim, Progress
 from app.domain.models import Alias, AliasMove, Model
 from app.domain.recommending import HeardSong, Play, PlayVerdict
+from app.domain.retraining import Retraining
+from app.domain.shadowing import Shadow, Tally
 from app.domain.tuning.study import Study
 from app.domain.tuning.transfer import Transfer
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
@@ -200,6 +202,54 @@ class AliasRepository(Protocol):
         ...
 
 
+class ShadowRepository(Protocol):
+    """Shadows of aliases, and what servers saw of them."""
+
+    def find(self, alias: str) -> Shadow | None:
+        """The alias's shadow."""
+        ...
+
+    def all(self) -> list[Shadow]:
+        """Every shadow by alias."""
+        ...
+
+    def put(self, shadow: Shadow) -> None:
+        """Store it in the place of another of its alias."""
+        ...
+
+    def remove(self, alias: str) -> bool:
+        """Remove the alias's shadow with its tallies; whether there was one."""
+        ...
+
+    def tell(self, shadow_id: str, *, server_id: str, tally: Tally, at: datetime) -> bool:
+        """Store what a server saw so far, in the place of what it told before; False when the shadow is gone."""
+        ...
+
+    def tallies(self, shadow_id: str) -> list[tuple[Tally, datetime]]:
+        """What each server told last, and when."""
+        ...
+
+
+class RetrainingRepository(Repository[Retraining], Protocol):
+    """Retrainings."""
+
+    def under_way(self) -> list[Retraining]:
+        """Those that have not ended, oldest first."""
+        ...
+
+    def latest_of(self, alias: str) -> Retraining | None:
+        """The alias's last one, whatever became of it."""
+        ...
+
+    def of_dataset(self, dataset_id: str) -> Retraining | None:
+        """The one that made the dataset."""
+        ...
+
+    def add_tick(self, value: Retraining) -> bool:
+        """Insert one that a schedule asks for; False when another worker did."""
+        ...
+
+
 class UploadRepository(Protocol):
     """Uploads."""
 
@@ -217,6 +267,10 @@ class PlayRepository(Protocol):
 
     def add(self, plays: Sequence[Play], *, received_at: datetime) -> list[PlayVerdict]:
         """Store those whose event id is new; one verdict a play, in order."""
+        ...
+
+    def received_since(self, instant: datetime) -> Iterator[list[Play]]:
+        """The plays that came later, some at a time, in the order of their event ids."""
         ...
 
     def recent(self, user_id: str, *, limit: int) -> list[HeardSong]:
@@ -251,6 +305,8 @@ class UnitOfWork(Protocol):
     transfers: TransferRepository
     models: ModelRepository
     aliases: AliasRepository
+    shadows: ShadowRepository
+    retrainings: RetrainingRepository
     plays: PlayRepository
     idempotency: IdempotencyRepository
 

@@ -114,6 +114,11 @@ class ModelService(LeasedService[Model]):
         self._ids = ids
         self._gates = gates
 
+    @property
+    def default_gates(self) -> GateLimits:
+        """What the gates demand where a request doesn't say."""
+        return self._gates.defaults
+
     # Models
 
     def promote(

@@ -19,10 +19,17 @@ class ServingService:
     def __init__(self, live: LiveModels) -> None:
         self._live = live
 
-    def neighbours(self, song_id: str, *, k: int = 10, alias: str = DEFAULT_ALIAS) -> NeighboursAnswer:
-        """The song's k nearest by the live model. Raises: InvalidRequest, NothingLive, NotFound."""
+    def neighbours(
+        self, song_id: str, *, k: int = 10, alias: str = DEFAULT_ALIAS, segment: str | None = None
+    ) -> NeighboursAnswer:
+        """The song's k nearest by the live model, a segment's own if it has one.
+
+        Raises: InvalidRequest, NothingLive, NotFound.
+        """
         check_k(k)
         live = self._live.get(alias)
+        if segment is not None:
+            live = live.of(segment)
         return {
             "song_id": song_id,
             "alias": alias,

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.api.world import World
+from tests.processes import until
 
 
 def test_an_alias_is_assigned_rolled_back_and_remembered(world: World) -> None:
@@ -120,3 +121,25 @@ def test_models_are_compared_only_by_neighbours_that_they_keep(world: World) -> 
     ]
     for parameters, status in asked:
         assert world.client.get(f"/v1/models/{first}/diff", params=parameters).status_code == status
+
+
+def test_a_shadow_is_set_told_and_removed_and_clients_never_see_it(world: World) -> None:
+    first, second = world.built_model(), world.built_model("challenger")
+    assert world.client.get("/v1/aliases/production/shadow").status_code == 404
+    put = world.client.put("/v1/aliases/production/shadow", json={"model_id": second, "share": 1.0})
+    assert put.json()["challenger"] == {"model_id": second, "alias": None}
+    world.container.live.look()
+    plain = world.client.get("/v1/songs/a/neighbours").json()
+    asked = world.client.get("/v1/songs/a/neighbours", params={"k": 2, "alias": "production"}).json()
+    found = world.client.get("/v1/users/u/recommendations", params={"k": 2}).json()
+    assert {answer["model_id"] for answer in (plain, asked, found)} == {first}
+    shadows = world.container.shadows
+    until(lambda: shadows.is_idle, "the requests are compared")
+    shadows.stop()
+    report = world.client.get("/v1/aliases/production/shadow").json()
+    assert (report["n"], report["n_errors"], report["overlap"], report["n_servers"]) == (3, 0, 1.0, 1)
+    assert report["live"]["p99_ms"] > 0
+    assert report["challenger"]["p50_ms"] > 0
+    assert world.client.get("/v1/songs/a/neighbours", params={"alias": "production@shadow"}).status_code == 422
+    assert world.client.delete("/v1/aliases/production/shadow").status_code == 204
+    assert world.client.delete("/v1/aliases/production/shadow").status_code == 404

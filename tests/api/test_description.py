@@ -75,6 +75,7 @@ def test_what_takes_long_says_where_to_look(description: dict[str, Any]) -> None
         "POST /v1/studies/{study_id}/extend",
         "POST /v1/studies/{study_id}/clone",
         "POST /v1/studies/{study_id}/transfer",
+        "POST /v1/retrain",
     }
     assert all("Location" in answer["headers"] for answer in created.values())
 
@@ -96,6 +97,7 @@ def test_what_creates_takes_an_idempotency_key(description: dict[str, Any]) -> N
         "POST /v1/studies/{study_id}/extend",
         "POST /v1/studies/{study_id}/clone",
         "POST /v1/studies/{study_id}/transfer",
+        "POST /v1/retrain",
     }
 
 

@@ -137,7 +137,12 @@ def container_on(database_url: str, data_dir: Path, **settings: Any) -> Containe
             **settings,
         )
     )
-    live = LiveIndexes(targets=container.models.targets, store=container.store, load=five_songs, poll_s=60)
+    live = LiveIndexes(
+        targets=lambda: [*container.models.targets(), *container.shadows.targets()],
+        store=container.store,
+        load=five_songs,
+        poll_s=60,
+    )
     recommending = RecommendingService(
         container.recommending._histories,
         live=live,

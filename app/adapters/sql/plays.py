@@ -1,6 +1,6 @@
 """Plays that players sent, in SQL."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -9,6 +9,9 @@ from sqlalchemy.engine import Connection
 
 from app.adapters.sql import tables
 from app.domain.recommending import HeardSong, Play, PlayVerdict
+
+READ_AT_ONCE = 20_000
+"""Plays held in memory while many are read."""
 
 
 def insert_into(connection: Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
@@ -48,6 +51,20 @@ class SqlPlays:
             PlayVerdict.ACCEPTED if play.event_id in new and play is first_of[play.event_id] else PlayVerdict.DUPLICATE
             for play in plays
         ]
+
+    def received_since(self, instant: datetime) -> Iterator[list[Play]]:
+        """The plays that came later, some at a time, in the order of their event ids."""
+        columns = tables.plays.c
+        names = ("event_id", "user_id", "song_id", "played_at_ms", "seconds_streamed")
+        query = sa.select(*(columns[name] for name in names)).where(columns.received_at > instant)
+        last = ""
+        while True:
+            page = query.where(columns.event_id > last).order_by(columns.event_id).limit(READ_AT_ONCE)
+            plays = [Play(**row) for row in self._connection.execute(page).mappings()]
+            if not plays:
+                return
+            yield plays
+            last = plays[-1].event_id
 
     def recent(self, user_id: str, *, limit: int) -> list[HeardSong]:
         """The user's newest plays, newest first (ties by event id)."""

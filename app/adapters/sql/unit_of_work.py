@@ -15,6 +15,8 @@ from app.adapters.sql.idempotency import SqlIdempotency
 from app.adapters.sql.inherited import SqlInherited
 from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.plays import SqlPlays
+from app.adapters.sql.retrainings import SqlRetrainings
+from app.adapters.sql.shadows import SqlShadows
 from app.adapters.sql.studies import SqlStudies
 from app.adapters.sql.transfers import SqlTransfers
 from app.adapters.sql.trials import SqlTrials
@@ -28,6 +30,8 @@ from app.domain.repositories import (
     InheritedRepository,
     ModelRepository,
     PlayRepository,
+    RetrainingRepository,
+    ShadowRepository,
     StudyRepository,
     TransferRepository,
     TrialRepository,
@@ -61,6 +65,8 @@ class SqlUnitOfWork:
         self.transfers: TransferRepository = SqlTransfers(connection)
         self.models: ModelRepository = SqlModels(connection)
         self.aliases: AliasRepository = SqlAliases(connection)
+        self.shadows: ShadowRepository = SqlShadows(connection)
+        self.retrainings: RetrainingRepository = SqlRetrainings(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.idempotency: IdempotencyRepository = SqlIdempotency(connection)
         return self

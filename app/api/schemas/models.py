@@ -1,15 +1,16 @@
 """Models and aliases: what a client asks for and what it is told."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints, model_validator
+from pydantic import ConfigDict, Field, StringConstraints
 
 from app.api.schemas.base import AliasName, Body, FailureView, Identifier, Parameters, ProgressView, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.gates import EXAMPLE_REPORT, GateReportView, GatesBody, OverrideReason
 from app.api.schemas.measurements import MeasurementView, example_measurement
 from app.api.schemas.trials import EXAMPLE_PARAMETERS, STUDY_ID, TRIAL_ID, TrainingParametersView
+from app.domain.errors import InvalidRequest
 from app.domain.models import (
     Alias,
     AliasMove,
@@ -79,17 +80,13 @@ class AssignmentBody(Body):
         default=None, description="Why the alias moves even where a gate refuses; kept with the move."
     )
 
-    @model_validator(mode="after")
-    def _one_default(self) -> Self:
-        if (self.model_id is None) == (self.default is None):
-            msg = "give either model_id or default"
-            raise ValueError(msg)
-        return self
-
     @property
     def default_id(self) -> str:
-        """The model of every segment without its own."""
-        return self.model_id or self.default or ""
+        """The model of every segment without its own. Raises: InvalidRequest."""
+        given = [each for each in (self.model_id, self.default) if each is not None]
+        if len(given) != 1:
+            raise InvalidRequest("Give either model_id or default.", pointer="/model_id")
+        return given[0]
 
 
 class LineageView(View):

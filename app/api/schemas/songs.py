@@ -3,7 +3,7 @@
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
-from app.api.schemas.base import AliasName, Parameters, View
+from app.api.schemas.base import AliasName, Identifier, Parameters, View
 from app.api.schemas.models import MODEL_ID
 from app.domain.recommending import MAX_K
 from app.domain.serving import Detail, Song, SongAnswer, SongsAnswer
@@ -21,6 +21,9 @@ class NeighboursParameters(AliasParameters):
     """How many neighbours, and whose."""
 
     k: int = Field(default=10, ge=1, le=MAX_K, description="Most songs in the answer.")
+    segment: Identifier | None = Field(
+        default=None, description="By the model that this segment has of its own under the alias, if it has one."
+    )
 
 
 class SongsParameters(AliasParameters):
