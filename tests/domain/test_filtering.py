@@ -120,7 +120,8 @@ def test_the_most_played_that_pass_come_first() -> None:
 
     def first(**changes: object) -> list[int]:
         asked = {"k": 4, "passing": None, "excluded": NONE, "artists": artists, "max_per_artist": None, **changes}
-        return first_passing(6, **asked).tolist()  # type: ignore[arg-type]
+        found: list[int] = first_passing(6, **asked).tolist()  # type: ignore[arg-type]
+        return found
 
     assert first() == [0, 1, 2, 3]
     assert first(max_per_artist=1) == [0, 3, 4, 5]
