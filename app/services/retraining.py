@@ -174,9 +174,8 @@ class RetrainingService:
             tick_at = self._latest_tick(expression, unit.now())
             if tick_at <= since or (last is not None and RETRAINING_MOVES[last.state]):
                 return False
-            retraining = self._new(
-                unit, source, alias=alias, spec=RetrainingSpec(gates=self._defaults), tick_at=tick_at
-            )
+            spec = RetrainingSpec(gates=self._models.default_gates)
+            retraining = self._new(unit, source, alias=alias, spec=spec, tick_at=tick_at)
             is_first = unit.retrainings.add_tick(retraining)
             unit.commit()
         return is_first
