@@ -30,5 +30,5 @@ class SqlRetrainings(Rows[Retraining]):
     def add_tick(self, value: Retraining) -> bool:
         """Insert one that a schedule asks for; False when another worker did."""
         insert = insert_into(self._connection, self.table).values(self.columns(value))
-        stored = self._connection.execute(insert.on_conflict_do_nothing(index_elements=["alias", "tick_at"]))
-        return stored.rowcount == 1
+        new = insert.on_conflict_do_nothing(index_elements=["alias", "tick_at"]).returning(self.table.c.id)
+        return self._connection.execute(new).first() is not None
