@@ -34,6 +34,7 @@ from app.api import (
     transfers,
     trials,
     uploads,
+    users,
     warm_starts,
 )
 from app.api.dependencies import Services
@@ -82,6 +83,7 @@ def create_app(container: Container) -> FastAPI:
         songs,
         recommendations,
         plays,
+        users,
         uploads,
         datasets,
         studies,
@@ -131,6 +133,7 @@ def services_of(container: Container) -> Services:
         serving=container.serving,
         recommending=container.recommending,
         plays=container.plays,
+        users=container.users,
         status=container.live.status,
         poke=container.live.poke,
         max_upload_bytes=container.settings.max_upload_bytes,

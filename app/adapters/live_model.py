@@ -6,12 +6,13 @@ Notation: n songs, most played first, named by their row; `neighbours` int32 and
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from app.adapters.corpus import Histories
@@ -25,6 +26,9 @@ from app.domain.serving import Detail, Neighbour, Song
 NAMED_COLUMNS = ("song_id", "title", "artist", "n_plays")
 SCORE_DECIMALS = 6
 ROWS_CHECKED_AT_ONCE = 65_536
+
+DURATION_COLUMNS = {"duration_s": 1, "duration_ms": 1000}
+"""Columns of the songs table that say how long a song is, and how many of their units make a second."""
 
 RESIDENT_BYTES = 1 << 30
 """Bytes of an array up to which it is copied into memory: the neighbours of 2.6 million songs."""
@@ -56,6 +60,8 @@ class LoadedModel:
         neighbour_scores: NDArray[np.float32],
         index: VectorIndex,
         histories: Histories | None = None,
+        vectors: Matrix | None = None,
+        segment_by: str | None = None,
     ) -> None:
         n_songs = songs.num_rows
         if not len(queries) == len(neighbours) == len(neighbour_scores) == n_songs:
@@ -63,6 +69,7 @@ class LoadedModel:
         _demand_neighbours(model_id, neighbours)
         self._model_id = model_id
         self._queries = _resident(queries)
+        self._vectors = self._queries if vectors is None or vectors is queries else _resident(vectors)
         self._neighbours = _resident(neighbours)
         self._scores = _resident(neighbour_scores)
         self._index = index
@@ -71,6 +78,8 @@ class LoadedModel:
         self._artists = texts_of(songs.column("artist"))
         self._n_plays = songs.column("n_plays").to_numpy()
         self._details = songs.drop_columns(list(NAMED_COLUMNS))
+        self._durations_s = _durations_s(self._details)
+        self._segments = _segments(self._details, segment_by)
         self._rows = IdLookup(self._ids)
         self._search = SongSearch(songs.column("title"), songs.column("artist"))
         self._histories = None if histories is None else _resident_histories(histories)
@@ -119,6 +128,37 @@ class LoadedModel:
         rows, scores = self._index.search(vector[np.newaxis], k)
         return rows[0], scores[0]
 
+    def search_many(self, vectors: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The same of many vectors `(n, dim)` at once: rows and scores `(n, k)`."""
+        return self._index.search(vectors, k)
+
+    def song_rows(self, rows: NDArray[np.int64]) -> Matrix:
+        """The songs' rows that are searched, float32 `(n, dim)`, a copy."""
+        return self._vectors[rows]
+
+    def durations_s(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How long the songs are, NaN where the songs table does not say."""
+        if self._durations_s is None:
+            return np.full(len(rows), np.nan, dtype=np.float32)
+        return self._durations_s[rows]
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The segments of its songs, by number; none when its dataset has none."""
+        return () if self._segments is None else self._segments.names
+
+    def segments_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The numbers of the songs' segments, -1 for a song without one."""
+        if self._segments is None:
+            return np.full(len(rows), -1, dtype=np.int32)
+        return self._segments.of_song[rows]
+
+    def popular(self, n: int, *, segment: int | None = None) -> NDArray[np.int64]:
+        """The n most played songs, of one segment or of all; fewer where there are fewer."""
+        if segment is None or self._segments is None:
+            return np.arange(min(n, self.n_songs), dtype=np.int64)
+        return self._segments.popular(segment, n)
+
     def song(self, row: int) -> Song:
         """What is known of a song."""
         song_id, title, artist = self.names(row)
@@ -157,6 +197,49 @@ class LoadedModel:
                 raise DamagedArtifact(f"Model {self._model_id} does not answer for its song in row {row}.")
         self.find("a", start=0, limit=1)
         self.history("")
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """The songs by segment: `of_song` int32 `(n,)` numbers, -1 for none.
+
+    The rows of segment s, most played first, are `rows[starts[s]:starts[s + 1]]`.
+    """
+
+    names: tuple[str, ...]
+    of_song: NDArray[np.int32]
+    rows: NDArray[np.int32]
+    starts: NDArray[np.int64]
+
+    def popular(self, segment: int, n: int) -> NDArray[np.int64]:
+        start, end = self.starts[segment : segment + 2].tolist()
+        return self.rows[start : min(end, start + n)].astype(np.int64)
+
+
+def _segments(details: pa.Table, segment_by: str | None) -> _Segments | None:
+    """The songs' segments, numbered by name; None when the songs have no such column."""
+    if segment_by is None or segment_by not in details.column_names:
+        return None
+    texts = details.column(segment_by).cast(pa.string()).combine_chunks()
+    names = sorted(name for name in pc.unique(texts).to_pylist() if name)
+    found = pc.index_in(texts, value_set=pa.array(names, pa.string())).fill_null(-1)
+    of_song = found.to_numpy(zero_copy_only=False).astype(np.int32)
+    order = np.argsort(of_song, kind="stable").astype(np.int32)
+    starts = np.searchsorted(of_song[order], np.arange(len(names) + 1)).astype(np.int64)
+    return _Segments(tuple(names), of_song, order, starts)
+
+
+def _durations_s(details: pa.Table) -> NDArray[np.float32] | None:
+    """How long each song is; None when the songs table has no column that tells."""
+    for column, per_second in DURATION_COLUMNS.items():
+        if column in details.column_names and _is_number(details.schema.field(column).type):
+            values = details.column(column).cast(pa.float64()).to_numpy(zero_copy_only=False) / per_second
+            return np.where(values > 0, values, np.nan).astype(np.float32)
+    return None
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
 def _resident(array: NDArray[T]) -> NDArray[T]:

@@ -168,6 +168,8 @@ def load_model(path: Path, model_id: str) -> LoadedModel:
         neighbour_scores=stored.neighbour_scores,
         index=open_index(stored),
         histories=stored.histories,
+        vectors=stored.vectors,
+        segment_by=stored.lineage.get("segment_by"),
     )
     model.warm_up()
     return model

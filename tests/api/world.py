@@ -18,7 +18,7 @@ from app.bootstrap import Container, build, recommendation_options
 from app.config import load
 from app.domain.datasets import Dataset
 from app.domain.models import IndexFacts
-from app.domain.recommending import HeardSong
+from app.domain.plays import HeardSong
 from app.domain.serving import LiveModel, Song
 from app.main import create_app
 from app.services.recommending import RecommendingService

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from app.adapters.corpus import Histories
 from app.adapters.live_model import LoadedModel
 from app.domain.embedding import Matrix, unit_rows
-from app.domain.recommending import HeardSong
+from app.domain.plays import HeardSong
 from app.domain.serving import LiveModel, Song
 from tests.fakes.live_models import BruteForceModel
 
