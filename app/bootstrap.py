@@ -1,6 +1,7 @@
 """The composition root: builds every service from the settings, once a process."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -96,8 +97,13 @@ class Container:
         self.engine.dispose()
 
 
-def build(settings: Settings, *, clock: Clock | None = None) -> Container:
-    """The services on the database and the folder that the settings name; `clock` replaces the database's."""
+def build(
+    settings: Settings, *, clock: Clock | None = None, load_model: Callable[[Path, str], LiveModel] | None = None
+) -> Container:
+    """The services on the database and the folder that the settings name.
+
+    `clock` replaces the database's; `load_model` what reads a model's verified folder.
+    """
     engine = create_engine(settings.database_url)
     units = SqlUnitsOfWork(engine, clock=clock)
     store = FolderArtifactStore(settings.data_dir)
@@ -115,7 +121,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         lease=lease,
         watch=_watch(settings),
     )
-    live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
+    live = LiveIndexes(targets=models.targets, store=store, load=load_model or _load, poll_s=settings.alias_poll_s)
     own_clock = SystemClock() if clock is None else clock
     cache = None if settings.redis_url is None else RedisHistories(settings.redis_url, n_kept=settings.history_length)
     listeners = LiveListeners(ListenerService(units, has_cache=cache is not None).changes)

@@ -137,6 +137,21 @@ class Settings(BaseSettings):
     alias_poll_s: float = Field(
         default=1, ge=0.05, le=300, description="Seconds between a server's looks for moved aliases."
     )
+    neighbours_kept: int = Field(
+        default=64,
+        ge=0,
+        le=1_000,
+        description="Neighbours of each song that are computed when a model is built; 0: every request searches.",
+    )
+    neighbours_exact_up_to: int = Field(
+        default=200_000,
+        ge=0,
+        description="Songs up to which those come from comparing all pairs, a minute or two of a core at 200,000; "
+        "through the index beyond.",
+    )
+    index_memory: ByteSize = Field(
+        default=ByteSize(8 * GIB), ge=MIB, description="Memory of a server's machine that a model's index may take."
+    )
     half_life_days: float = Field(
         default=30, ge=0.01, le=36_500, description="Days after which a play weighs half in a user's profile."
     )

@@ -42,6 +42,7 @@ from app.api.documentation import describe
 from app.api.following import Following
 from app.api.observing import Figures, Observed
 from app.api.problems import problems, tell_problems
+from app.api.served import ServedAliases
 from app.api.stop_signals import at_stop
 from app.bootstrap import Container, build
 from app.config import load
@@ -103,7 +104,7 @@ def create_app(container: Container) -> FastAPI:
         app.include_router(subject.router, responses=problems(422, 500, 503))
     tell_problems(app)
     describe(app)
-    _add_metrics(app)
+    _add_metrics(app, services)
     return app
 
 
@@ -141,10 +142,11 @@ def services_of(container: Container) -> Services:
     )
 
 
-def _add_metrics(app: FastAPI) -> None:
+def _add_metrics(app: FastAPI, services: Services) -> None:
     registry = CollectorRegistry()  # of this app alone: tests make many
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
+    ServedAliases(services.status, registry)
     app.add_middleware(Observed, figures=Figures(registry))
 
     @app.get("/metrics", include_in_schema=False)

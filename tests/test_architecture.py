@@ -49,6 +49,23 @@ def test_only_the_settings_read_the_environment() -> None:
     assert readers <= READS_ENVIRONMENT | PASSES_ENVIRONMENT_ON
 
 
+UNPICKLES = re.compile(
+    r"\b(c?pickle|_pickle|dill|cloudpickle|joblib|shelve|marshal|read_pickle|to_pickle)\b|allow_pickle=True|torch\.load"
+    r"|(Word2Vec|KeyedVectors)\.load\b"
+)
+
+
+def test_nothing_is_pickled_or_unpickled() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{number}"
+        for folder in ("app", "worker", "migrations")
+        for path in (ROOT / folder).rglob("*.py")
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if UNPICKLES.search(line.partition("#")[0]) and "Nothing here is a pickle" not in line
+    }
+    assert found == set()
+
+
 @pytest.mark.parametrize(
     ("module", "absent"),
     [

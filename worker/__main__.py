@@ -10,6 +10,7 @@ import threading
 
 from app import config, log
 from app.bootstrap import Container, build
+from app.domain.models import IndexLimits
 from worker.environment import child_environment
 from worker.loop import Reaper, Slot, Worker, new_worker_id
 from worker.machine import n_cores, this_machine
@@ -41,6 +42,11 @@ def allowance(settings: config.Settings, shape: Shape) -> Allowance:
         timeout_s=settings.trial_timeout_s,
         duckdb_memory_limit=settings.duckdb_memory_limit,
         duckdb_threads=settings.duckdb_threads or max(1, n_cores() // shape.processes),
+        index=IndexLimits(
+            neighbours_kept=settings.neighbours_kept,
+            exact_up_to=settings.neighbours_exact_up_to,
+            memory_bytes=int(settings.index_memory),
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """What a worker and its children say to each other: one JSON line a message, requests down, everything else up."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
 
@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter
 from app.domain.datasets import Dataset, Statistics
 from app.domain.lease import Failure, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
-from app.domain.models import IndexFacts, Model
+from app.domain.models import IndexFacts, IndexLimits, Model
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
@@ -88,6 +88,7 @@ class ModelRequest:
     vectors: Path | None
     sources: Sources | None
     scope: str | None = None
+    index: IndexLimits = field(default_factory=IndexLimits)
     subject: Literal["model"] = "model"
 
 

@@ -28,6 +28,7 @@ def build_model(request: ModelRequest, tell: Tell) -> ModelBuilt:
         scoring=scoring,
         lineage=_lineage(request),
         on_progress=lambda share: tell(Progress(phase="neighbours", fraction=share)),
+        limits=request.index,
         threads=request.limits.threads,
     )
     return ModelBuilt(index=index)

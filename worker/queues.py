@@ -4,13 +4,13 @@ Each claim becomes `Held`: the same few questions whatever is held, so that one 
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
-from app.domain.models import Fit
+from app.domain.models import Fit, IndexLimits
 from app.domain.tuning.trial import TrialRole, trained_by
 from app.services.datasets import DatasetService, DatasetWork
 from app.services.models import ModelService, ModelWork
@@ -39,6 +39,7 @@ class Allowance:
     timeout_s: float
     duckdb_memory_limit: str
     duckdb_threads: int
+    index: IndexLimits = field(default_factory=IndexLimits)
 
     def limits(self, threads: int) -> Limits:
         """As a child is told."""
@@ -263,6 +264,7 @@ class HeldModel(Held):
             vectors=None if is_full else self._artifacts.open("trials", work.vectors),
             sources=self._sources() if is_full and is_sample else None,
             scope=work.spec.objective.scope,
+            index=self._allowance.index,
         )
 
     def complete(self, result: Result, staged: Path) -> None:

@@ -6,18 +6,18 @@ Notation: n songs, most played first, named by their row; `neighbours` int32 and
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
-from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from app.adapters.corpus import Histories
 from app.adapters.id_lookup import IdLookup, texts_of
+from app.adapters.song_columns import durations_of, segments_of
 from app.adapters.song_search import SongSearch
+from app.adapters.vector_index import VectorIndex, others
 from app.domain.embedding import Matrix
 from app.domain.errors import DamagedArtifact
 from app.domain.recommending import History
@@ -26,22 +26,6 @@ from app.domain.serving import Detail, Neighbour, Song
 NAMED_COLUMNS = ("song_id", "title", "artist", "n_plays")
 SCORE_DECIMALS = 6
 ROWS_CHECKED_AT_ONCE = 65_536
-
-DURATION_COLUMNS = {"duration_s": 1, "duration_ms": 1000}
-"""Columns of the songs table that say how long a song is, and how many of their units make a second."""
-
-RESIDENT_BYTES = 1 << 30
-"""Bytes of an array up to which it is copied into memory: the neighbours of 2.6 million songs."""
-
-T = TypeVar("T", bound=np.generic)
-
-
-class VectorIndex(Protocol):
-    """Searches a model's song rows by inner product."""
-
-    def search(self, queries: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows and scores of the k best of each query, both `(n_queries, k)`; -1 pads."""
-        ...
 
 
 class LoadedModel:
@@ -68,21 +52,22 @@ class LoadedModel:
             raise DamagedArtifact(f"Model {model_id}: its files tell of different numbers of songs.")
         _demand_neighbours(model_id, neighbours)
         self._model_id = model_id
-        self._queries = _resident(queries)
-        self._vectors = self._queries if vectors is None or vectors is queries else _resident(vectors)
-        self._neighbours = _resident(neighbours)
-        self._scores = _resident(neighbour_scores)
+        # Plain views of the maps save a microsecond an access. A mapped file is never cut short: folders are replaced.
+        self._queries = np.asarray(queries)
+        self._vectors = self._queries if vectors is None else np.asarray(vectors)
+        self._neighbours = np.asarray(neighbours)
+        self._scores = np.asarray(neighbour_scores)
         self._index = index
         self._ids = texts_of(songs.column("song_id"))
         self._titles = texts_of(songs.column("title"))
         self._artists = texts_of(songs.column("artist"))
         self._n_plays = songs.column("n_plays").to_numpy()
         self._details = songs.drop_columns(list(NAMED_COLUMNS))
-        self._durations_s = _durations_s(self._details)
-        self._segments = _segments(self._details, segment_by)
+        self._durations_s = durations_of(self._details)
+        self._segments = segments_of(self._details, segment_by)
         self._rows = IdLookup(self._ids)
         self._search = SongSearch(songs.column("title"), songs.column("artist"))
-        self._histories = None if histories is None else _resident_histories(histories)
+        self._histories = None if histories is None else _viewed(histories)
         self._users = None if histories is None else IdLookup(texts_of(histories.users))
 
     @property
@@ -104,13 +89,12 @@ class LoadedModel:
         return self._rows.rows(song_ids)
 
     def neighbours(self, row: int, k: int) -> list[Neighbour]:
-        """The song's k nearest, looked up; fewer when the model knows fewer."""
+        """The song's k nearest, looked up while so many are kept, else searched; fewer when the model knows fewer."""
         ids, titles, artists = self._ids, self._titles, self._artists
-        found = self._neighbours[row, :k].tolist()
-        scores = self._scores[row, :k].tolist()
+        found, scores = self._nearest(row, k)
         return [
             {
-                "song_id": ids[near],
+                "song_id": str(ids[near]),
                 "title": titles[near],
                 "artist": artists[near],
                 "score": round(score, SCORE_DECIMALS),
@@ -118,6 +102,14 @@ class LoadedModel:
             for near, score in zip(found, scores, strict=True)
             if near >= 0
         ]
+
+    def _nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
+        n_kept = self._neighbours.shape[1]
+        if k <= n_kept or n_kept >= self.n_songs - 1:
+            return self._neighbours[row, :k].tolist(), self._scores[row, :k].tolist()
+        found, scores = self._index.search(self._queries[row : row + 1], k + 1)
+        kept = others(found, np.array([row]))
+        return np.take_along_axis(found, kept, axis=1)[0].tolist(), np.take_along_axis(scores, kept, axis=1)[0].tolist()
 
     def query_rows(self, rows: NDArray[np.int64]) -> Matrix:
         """The songs' unit query rows, float32 `(n, dim)`, a copy."""
@@ -199,64 +191,12 @@ class LoadedModel:
         self.history("")
 
 
-@dataclass(frozen=True, slots=True)
-class _Segments:
-    """The songs by segment: `of_song` int32 `(n,)` numbers, -1 for none.
-
-    The rows of segment s, most played first, are `rows[starts[s]:starts[s + 1]]`.
-    """
-
-    names: tuple[str, ...]
-    of_song: NDArray[np.int32]
-    rows: NDArray[np.int32]
-    starts: NDArray[np.int64]
-
-    def popular(self, segment: int, n: int) -> NDArray[np.int64]:
-        start, end = self.starts[segment : segment + 2].tolist()
-        return self.rows[start : min(end, start + n)].astype(np.int64)
-
-
-def _segments(details: pa.Table, segment_by: str | None) -> _Segments | None:
-    """The songs' segments, numbered by name; None when the songs have no such column."""
-    if segment_by is None or segment_by not in details.column_names:
-        return None
-    texts = details.column(segment_by).cast(pa.string()).combine_chunks()
-    names = sorted(name for name in pc.unique(texts).to_pylist() if name)
-    found = pc.index_in(texts, value_set=pa.array(names, pa.string())).fill_null(-1)
-    of_song = found.to_numpy(zero_copy_only=False).astype(np.int32)
-    order = np.argsort(of_song, kind="stable").astype(np.int32)
-    starts = np.searchsorted(of_song[order], np.arange(len(names) + 1)).astype(np.int64)
-    return _Segments(tuple(names), of_song, order, starts)
-
-
-def _durations_s(details: pa.Table) -> NDArray[np.float32] | None:
-    """How long each song is; None when the songs table has no column that tells."""
-    for column, per_second in DURATION_COLUMNS.items():
-        if column in details.column_names and _is_number(details.schema.field(column).type):
-            values = details.column(column).cast(pa.float64()).to_numpy(zero_copy_only=False) / per_second
-            return np.where(values > 0, values, np.nan).astype(np.float32)
-    return None
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _resident(array: NDArray[T]) -> NDArray[T]:
-    """A copy in memory of an array that a file backs, unless it is huge.
-
-    A file that somebody cuts short would end the server where it is mapped. Where it has to be, a plain view of the
-    map at least saves a microsecond an access.
-    """
-    return np.array(array) if array.nbytes <= RESIDENT_BYTES else np.asarray(array)
-
-
-def _resident_histories(histories: Histories) -> Histories:
+def _viewed(histories: Histories) -> Histories:
     return replace(
         histories,
-        offsets=_resident(histories.offsets),
-        songs=_resident(histories.songs),
-        played_at_ms=_resident(histories.played_at_ms),
+        offsets=np.asarray(histories.offsets),
+        songs=np.asarray(histories.songs),
+        played_at_ms=np.asarray(histories.played_at_ms),
     )
 
 

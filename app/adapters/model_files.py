@@ -8,7 +8,8 @@ n songs that the model knows, most played first, named by their row; width = nei
     history_users.parquet, history_offsets.npy int64, history_songs.npy int32 (rows), history_played_at.npy int64
     index.faiss: with many songs alone                  model.json: format, dim, n_songs, scoring, index, lineage
 
-Neighbours are exact up to EXACT_LIMIT songs and come from an inverted file beyond. Nothing here is a pickle. The caller
+Neighbours come from comparing all pairs of songs while that is affordable (`IndexLimits`), through the inverted file
+beyond. Arrays and index are mapped: the servers of a machine share one copy. Nothing here is a pickle. The caller
 verifies the folder's manifest before it is read.
 """
 
@@ -16,6 +17,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,29 +31,30 @@ from numpy.typing import NDArray
 from app.adapters.corpus import Histories
 from app.adapters.disk import naming_a_full_disk
 from app.adapters.exact_search import ExactNeighbourSearch
-from app.adapters.live_model import LoadedModel, VectorIndex
+from app.adapters.live_model import LoadedModel
 from app.adapters.vector_index import (
+    BuiltInvertedFile,
+    FlatIndex,
     InvertedFile,
-    flat_index,
-    index_bytes,
-    index_from_bytes,
-    inverted_file,
+    VectorIndex,
+    built_inverted_file,
+    open_inverted_file,
     others,
+    planned,
+    write_index,
 )
 from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows
 from app.domain.errors import DamagedArtifact, Infeasible
-from app.domain.models import IndexFacts
+from app.domain.models import Coding, IndexFacts, IndexLimits
+from app.domain.recommending import profile
 
 FORMAT = 1
 
-EXACT_LIMIT = 200_000
-"""Songs up to which every pair is compared.
+INDEX = "index.faiss"
 
-Seconds of one core at 64 dimensions: 0.4 with 8,000 songs, 5 with 40,000, 85 with 200,000.
-"""
-
-TOP_N = 100
-"""Neighbours kept of each song."""
+PROFILES_SAMPLED = 500
+PROFILE_PLAYS = 50
+"""Users whose profiles the index is tuned for, and the last plays of each that make such a profile."""
 
 BATCH_ROWS = 8_192
 """Songs whose neighbours are searched at a time."""
@@ -84,9 +87,8 @@ def write_model(
     scoring: Scoring,
     lineage: Mapping[str, object],
     on_progress: Callable[[float], None],
-    top_n: int = TOP_N,
+    limits: IndexLimits,
     threads: int = 1,
-    exact_limit: int = EXACT_LIMIT,
 ) -> IndexFacts:
     """Write the files into an existing folder; `rows`, `songs` and `histories` are in vocabulary order.
 
@@ -98,22 +100,22 @@ def write_model(
     vectors = rows.songs.at(known).whole()
     queries = vectors if rows.queries is rows.songs else rows.queries.at(known).whole()
     is_symmetric = queries is vectors or np.array_equal(queries, vectors)
-    inverted = inverted_file(vectors, queries, threads=threads) if len(known) > exact_limit else None
-    facts = IndexFacts(
-        kind="flat" if inverted is None else "ivf",
-        n_songs=len(known),
-        dim=vectors.shape[1],
-        n_neighbours=min(top_n, len(known) - 1),
-        recall=1.0 if inverted is None else inverted.recall,
-    )
+    coding = planned(*vectors.shape, limits=limits)
+    built = None
+    if coding is not None:
+        profiles = sampled_profiles(histories, known, queries)
+        built = built_inverted_file(vectors, queries, profiles=profiles, threads=threads, coding=coding)
     with naming_a_full_disk():
         pq.write_table(songs.take(pa.array(known)), staged / "songs.parquet")
         np.save(staged / "vectors.npy", vectors, allow_pickle=False)
         if not is_symmetric:
             np.save(staged / "queries.npy", queries, allow_pickle=False)
-        if inverted is not None:
-            (staged / "index.faiss").write_bytes(index_bytes(inverted).data)
-        _write_neighbours(staged, queries, _search(vectors, inverted, threads=threads), facts, on_progress=on_progress)
+        if built is not None:
+            write_index(built.inverted, staged / INDEX)
+        facts = _facts(staged, vectors, built, limits)
+        inverted = None if built is None else built.inverted
+        search = _search(vectors, None if len(known) <= limits.exact_up_to else inverted, threads=threads)
+        _write_neighbours(staged, queries, search, facts, on_progress=on_progress)
         _write_histories(staged, histories, known, n_songs=songs.num_rows)
         _write_told(staged, facts, inverted, scoring=scoring, lineage=lineage)
     return facts
@@ -149,12 +151,8 @@ def read_model(path: Path) -> StoredModel:
 def open_index(model: StoredModel) -> VectorIndex:
     """The index that finds songs near any vector. Raises: DamagedArtifact."""
     if model.index.kind == "flat":
-        return flat_index(model.vectors)
-    try:
-        content = np.fromfile(model.path / "index.faiss", dtype=np.uint8)
-    except OSError as error:
-        raise DamagedArtifact(f"{model.path.name}/index.faiss cannot be read.") from error
-    return index_from_bytes(content, n_songs=model.index.n_songs, dim=model.index.dim)
+        return FlatIndex(model.vectors)
+    return open_inverted_file(model.path / INDEX, model.vectors, coding=model.index.coding)
 
 
 def load_model(path: Path, model_id: str) -> LoadedModel:
@@ -175,12 +173,48 @@ def load_model(path: Path, model_id: str) -> LoadedModel:
     return model
 
 
+def sampled_profiles(histories: Histories, known: NDArray[np.int64], queries: Matrix) -> Matrix:
+    """Profiles of a sample of the users, as serving makes them of equally old plays: float32 `(n_profiles, dim)`.
+
+    `known` are the model's songs in vocabulary order, `queries` their rows.
+    """
+    n_users = len(histories.users)
+    users = np.random.default_rng(0).choice(n_users, size=min(PROFILES_SAMPLED, n_users), replace=False)
+    profiles = []
+    for user in users.tolist():
+        start, end = histories.offsets[user : user + 2].tolist()
+        heard = histories.songs[max(start, end - PROFILE_PLAYS) : end]
+        rows = known.searchsorted(heard).clip(max=len(known) - 1)
+        rows = rows[known[rows] == heard]
+        vector = profile(queries[rows], np.ones(len(rows)))
+        if vector is not None:
+            profiles.append(vector)
+    return np.array(profiles, dtype=np.float32).reshape(len(profiles), queries.shape[1])
+
+
+def _facts(staged: Path, vectors: Matrix, built: BuiltInvertedFile | None, limits: IndexLimits) -> IndexFacts:
+    n_songs, dim = vectors.shape
+    n_neighbours = min(limits.neighbours_kept, n_songs - 1)
+    recall = 1.0 if built is None else built.recall
+    return IndexFacts(
+        kind="flat" if built is None else "ivf",
+        n_songs=n_songs,
+        dim=dim,
+        n_neighbours=n_neighbours,
+        recall=recall,
+        profile_recall=1.0 if built is None else built.profile_recall,
+        neighbour_recall=None if n_neighbours == 0 else 1.0 if n_songs <= limits.exact_up_to else recall,
+        coding=Coding.FLOAT32 if built is None else built.inverted.coding,
+        size_bytes=0 if built is None else (staged / INDEX).stat().st_size,
+    )
+
+
 _Search = Callable[[Matrix, int], tuple[NDArray[np.signedinteger], NDArray[np.float32]]]
 
 
 def _search(vectors: Matrix, inverted: InvertedFile | None, *, threads: int) -> _Search:
     if inverted is not None:
-        return inverted.search
+        return partial(inverted.search, threads=threads)
     exact = ExactNeighbourSearch(threads=threads)
     return lambda queries, k: exact.search(Rows(vectors), Rows(queries), k)
 
@@ -221,6 +255,8 @@ def _write_neighbours(
         _array_file(staged / "neighbour_scores.npy", np.float32, shape) as score_file,
     ):
         for start in range(0, facts.n_songs, BATCH_ROWS):
+            if facts.n_neighbours == 0:
+                break
             itself = np.arange(start, min(start + BATCH_ROWS, facts.n_songs))
             found, scores = search(queries[itself], facts.n_neighbours + 1)
             kept = others(found, itself)
@@ -264,7 +300,7 @@ def _read_told(path: Path) -> tuple[IndexFacts, Scoring, dict[str, Any]]:
         told = json.loads((path / "model.json").read_text(encoding="utf-8"))
         if told["format"] != FORMAT:
             raise DamagedArtifact(f"{path.name}/model.json has format {told['format']!r}, not {FORMAT}.")
-        facts = IndexFacts(**told["index"])
+        facts = IndexFacts(**{**told["index"], "coding": Coding(told["index"].get("coding", Coding.FLOAT32))})
         if facts.kind not in {"flat", "ivf"} or facts.n_songs < 1:
             raise DamagedArtifact(f"{path.name}/model.json tells of an index of a kind or size that there is not.")
         return facts, Scoring(told["scoring"]), dict(told["lineage"])

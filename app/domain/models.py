@@ -46,15 +46,47 @@ class StoredFile:
     sha256: str
 
 
+class Coding(StrEnum):
+    """How an inverted file keeps the rows that it looks through: as they are, a byte a dimension, product quantised."""
+
+    FLOAT32 = "float32"
+    INT8 = "int8"
+    PRODUCT = "product"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexLimits:
+    """What a model's index may cost.
+
+    `neighbours_kept` of each song are stored (0: none, every request searches), by comparing all pairs of up to
+    `exact_up_to` songs and through the inverted file beyond. There is one with more than `flat_up_to` songs: with
+    fewer, a query is compared with all in 0.1 ms. It takes at most `memory_bytes` if any coding fits in them.
+    """
+
+    neighbours_kept: int = 64
+    exact_up_to: int = 200_000
+    flat_up_to: int = 4_096
+    memory_bytes: int = 8 * 2**30
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexFacts:
-    """How the model's neighbours are found; `recall` is against exact search (1.0 when it is exact)."""
+    """How the model's songs are found: every one compared (flat), or through an inverted file (ivf).
+
+    Recalls are shares of the 10 nearest by exact search that were found, measured on a sample when the model was built,
+    1.0 where search is exact: `recall` of songs' own queries, `profile_recall` of users' profiles, and
+    `neighbour_recall` of the `n_neighbours` stored of each song; None where there are no such queries.
+    """
 
     kind: Literal["flat", "ivf"]
     n_songs: int
     dim: int
     n_neighbours: int
     recall: float
+    profile_recall: float | None = None
+    neighbour_recall: float | None = None
+    coding: Coding = Coding.FLOAT32
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,6 +158,12 @@ class History:
             None if self.strengths is None else self.strengths[is_later],
         )
 
+    def weighing(self, strength: float) -> "History":
+        """The same plays of another strength."""
+        if self.strengths is None and strength == 1:
+            return self
+        return replace(self, strengths=np.full(len(self), float(strength)))
+
 
 def epoch_ms(instant: datetime) -> int:
     """Whole milliseconds since 1970."""

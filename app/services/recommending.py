@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from app.domain.attribution import Attribution
 from app.domain.errors import InvalidRequest, Unavailable
-from app.domain.plays import HeardSong, RecentPlays, check_id, heard_plays
+from app.domain.plays import EVENT_NUMBERS, EventType, HeardSong, RecentPlays, check_id, heard_plays
 from app.domain.ports import Clock
 from app.domain.recommending import (
     MAX_HISTORY_LENGTH,
@@ -56,6 +56,8 @@ MAX_EXCLUDED = 1_000
 
 USERS_SEARCHED_AT_ONCE = 256
 """Users whose songs are searched in one product: more are no quicker, and take more memory."""
+
+PLAY = EVENT_NUMBERS[EventType.PLAY]
 
 By = Literal["profile", "session"]
 """Whether all of the history counts, or its last session alone."""
@@ -212,6 +214,8 @@ class RecommendingService:
         row_of: Mapping[str, int] | None = None,
     ) -> Heard:
         stored = self.of_dataset(model, user_id)
+        if stored is not None:
+            stored = stored.weighing(options.event_weights[PLAY])
         if found.plays is None and stored is None:
             raise Unavailable("The database cannot be reached, and nothing else is known of this user.")
         sent = NOTHING if found.plays is None else found.plays

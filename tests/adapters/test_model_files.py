@@ -14,9 +14,10 @@ from app.adapters.corpus import Histories
 from app.adapters.model_files import StoredModel, load_model, open_index, read_model, write_model
 from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows, unit_rows
 from app.domain.errors import DamagedArtifact, Infeasible, StorageFull
-from app.domain.models import IndexFacts
+from app.domain.models import IndexFacts, IndexLimits
 
 N_SONGS = 60
+THROUGH_CELLS = IndexLimits(neighbours_kept=8, exact_up_to=500, flat_up_to=500)
 LINEAGE = {"dataset_id": "dst_1", "trial_number": 7}
 
 
@@ -67,7 +68,7 @@ def write(folder: Path, **changes: Any) -> IndexFacts:  # noqa: ANN401 - any arg
         "scoring": Scoring.INPUT,
         "lineage": LINEAGE,
         "on_progress": lambda fraction: None,
-        "top_n": 8,
+        "limits": IndexLimits(neighbours_kept=8),
     }
     return write_model(staged=folder, **(given | changes))
 
@@ -94,7 +95,13 @@ def test_neighbours_are_those_of_brute_force(tmp_path: Path, is_symmetric: bool)
     assert np.array_equal(model.neighbours, brute_force(model.queries, model.vectors, 8))
     products = model.queries @ model.vectors.T
     assert np.allclose(model.neighbour_scores, np.take_along_axis(products, model.neighbours, axis=1), atol=1e-6)
-    assert facts == model.index == IndexFacts(kind="flat", n_songs=58, dim=6, n_neighbours=8, recall=1.0)
+    assert (
+        facts
+        == model.index
+        == IndexFacts(
+            kind="flat", n_songs=58, dim=6, n_neighbours=8, recall=1.0, profile_recall=1.0, neighbour_recall=1.0
+        )
+    )
 
 
 def test_query_rows_are_stored_only_when_they_are_not_the_song_rows(tmp_path: Path) -> None:
@@ -139,9 +146,10 @@ def test_progress_rises_to_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_songs_beyond_the_limit_go_through_an_inverted_file(tmp_path: Path) -> None:
-    facts = write(tmp_path, rows=scored(n=900, unknown=[3]), songs=song_table(900), exact_limit=500)
+    facts = write(tmp_path, rows=scored(n=900, unknown=[3]), songs=song_table(900), limits=THROUGH_CELLS)
     assert (facts.kind, facts.n_songs) == ("ivf", 899)
-    assert 0.95 <= facts.recall <= 1.0
+    assert 0.98 <= facts.recall <= 1.0
+    assert facts.neighbour_recall == facts.recall
     model = read_model(tmp_path)
     expected = brute_force(model.queries, model.vectors, 8)
     assert np.mean(model.neighbours[:, :, np.newaxis] == expected[:, np.newaxis, :]) * 8 > 0.9
@@ -152,14 +160,43 @@ def test_songs_beyond_the_limit_go_through_an_inverted_file(tmp_path: Path) -> N
     assert (rows[:, 0] == np.arange(50)).mean() > 0.9
 
 
+def test_all_pairs_are_compared_while_that_is_affordable_whatever_serves_other_queries(tmp_path: Path) -> None:
+    facts = write(
+        tmp_path,
+        rows=scored(n=900, unknown=[3]),
+        songs=song_table(900),
+        limits=IndexLimits(neighbours_kept=8, exact_up_to=900, flat_up_to=500),
+    )
+    assert (facts.kind, facts.neighbour_recall) == ("ivf", 1.0)
+    model = read_model(tmp_path)
+    assert np.array_equal(model.neighbours, brute_force(model.queries, model.vectors, 8))
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_more_neighbours_than_are_kept_are_searched(tmp_path: Path, kept: int) -> None:
+    facts = write(tmp_path, limits=IndexLimits(neighbours_kept=kept))
+    assert (facts.n_neighbours, facts.neighbour_recall) == (kept, 1.0 if kept else None)
+    stored, model = read_model(tmp_path), load_model(tmp_path, "mdl_1")
+    expected = brute_force(stored.queries, stored.vectors, 10)
+    ids = stored.songs.column("song_id").to_pylist()
+    for row in (0, 30, 57):
+        found = [near["song_id"] for near in model.neighbours(row, 10)]
+        assert found == [ids[near] for near in expected[row]]
+    assert len(model.neighbours(4, 100)) == 57
+
+
 def test_as_many_songs_as_the_limit_are_compared_exactly(tmp_path: Path) -> None:
-    assert write(tmp_path, exact_limit=58).kind == "flat"
+    assert write(tmp_path, limits=IndexLimits(flat_up_to=58)).kind == "flat"
     assert not (tmp_path / "index.faiss").exists()
 
 
-@pytest.mark.parametrize("exact_limit", [58, 57], ids=["flat", "ivf"])
-def test_loaded_model_answers(tmp_path: Path, exact_limit: int) -> None:
-    write(tmp_path, exact_limit=exact_limit)
+@pytest.mark.parametrize("coding_bytes", [None, 58 * 32, 58 * 14], ids=["flat", "float32", "int8"])
+def test_loaded_model_answers(tmp_path: Path, coding_bytes: int | None) -> None:
+    is_flat = coding_bytes is None
+    facts = write(
+        tmp_path, limits=IndexLimits(flat_up_to=58 if is_flat else 0, exact_up_to=0, memory_bytes=coding_bytes or 1)
+    )
+    assert (facts.size_bytes > 0) is not is_flat
     model = load_model(tmp_path, "mdl_1")
     assert (model.model_id, model.n_songs, model.row("s6"), model.row("s5")) == ("mdl_1", 58, 5, None)
     neighbours = model.neighbours(5, 3)
@@ -179,7 +216,7 @@ def test_tiny_model_has_fewer_neighbours(tmp_path: Path, n: int, width: int) -> 
 
 def test_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        write(tmp_path / name, exact_limit=10)
+        write(tmp_path / name, limits=IndexLimits(flat_up_to=10, exact_up_to=10))
     first, second = (
         {file.name: file.read_bytes() for file in (tmp_path / name).iterdir()} for name in ("first", "second")
     )
@@ -214,7 +251,7 @@ def test_rows_and_songs_of_different_numbers_are_refused(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("name", ["songs.parquet", "vectors.npy", "neighbours.npy", "index.faiss"])
 def test_full_disk_is_named(tmp_path: Path, name: str) -> None:
-    many: dict[str, Any] = {"rows": scored(n=900, unknown=[3]), "songs": song_table(900), "exact_limit": 500}
+    many: dict[str, Any] = {"rows": scored(n=900, unknown=[3]), "songs": song_table(900), "limits": THROUGH_CELLS}
     write(tmp_path / "whole", **many)
     limit = (tmp_path / "whole" / name).stat().st_size - 1
     allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -273,7 +310,7 @@ def test_files_that_do_not_fit_together_are_refused(tmp_path: Path, damage: Any)
 
 @pytest.mark.parametrize("content", [None, b"", b"no index"])
 def test_index_that_is_missing_or_damaged_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    write(tmp_path, exact_limit=10)
+    write(tmp_path, limits=IndexLimits(flat_up_to=10))
     (tmp_path / "index.faiss").unlink()
     if content is not None:
         (tmp_path / "index.faiss").write_bytes(content)

@@ -35,6 +35,21 @@ def test_a_server_with_a_loaded_model_shows_it(world: World) -> None:
     assert (alias["live_model_id"], alias["live_generation"], alias["error"]) == (model_id, 1, None)
 
 
+def test_figures_tell_what_serves_and_why_a_model_is_refused(world: World) -> None:
+    world.built_model()
+    figures = world.client.get("/metrics").text
+    assert 'segue_alias_live_generation{alias="production"} 1.0' in figures
+    assert "segue_database_reachable 1.0" in figures
+    assert "segue_alias_refused{" not in figures
+    next_id = world.built_model(is_damaged=True)
+    figures = world.client.get("/metrics").text
+    assert 'segue_alias_wanted_generation{alias="production"} 2.0' in figures
+    assert 'segue_alias_live_generation{alias="production"} 1.0' in figures
+    (refused,) = [line for line in figures.splitlines() if line.startswith("segue_alias_refused{")]
+    assert f'model_id="{next_id}"' in refused
+    assert "vectors.npy" in refused
+
+
 def test_without_the_database_loaded_models_serve_on(sqlite_url: str, tmp_path: Path) -> None:
     container = container_on(sqlite_url, tmp_path / "store")
     app = app_on(container)

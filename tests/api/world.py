@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +11,15 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.adapters.clock import SystemClock
-from app.adapters.live_indexes import LiveIndexes
 from app.adapters.sql import tables
-from app.bootstrap import Container, build, recommendation_options
+from app.bootstrap import Container, build
 from app.config import load
 from app.domain.datasets import Dataset
 from app.domain.models import IndexFacts
 from app.domain.plays import HeardSong
 from app.domain.serving import LiveModel, Song
 from app.main import create_app
-from app.services.recommending import RecommendingService
-from app.services.serving import ServingService
+from app.services.leasing import artifact_name
 from tests.fakes.live_models import BruteForceModel
 from tests.values import outcome, statistics
 
@@ -94,13 +91,16 @@ class World:
             self.container.trials.complete(work.claim, outcome(0.2), staged=self.staged())
         return study_id
 
-    def built_model(self, alias: str = "production") -> str:
-        """The id of a model that a worker has built and that is live under the alias."""
+    def built_model(self, alias: str = "production", *, is_damaged: bool = False) -> str:
+        """The id of a model that a worker has built and that is live under the alias, unless its file is damaged."""
         promoted = self.client.post(f"/v1/studies/{self.completed_study()}/promote", json={"alias": alias})
         assert promoted.status_code == 202
         work = self.container.models.claim("worker")
         assert work is not None
         self.container.models.complete(work.claim, staged=self.staged(), index=INDEX)
+        if is_damaged:
+            files = self.container.settings.data_dir / "models" / artifact_name(work.model.id, work.claim.attempt)
+            (files / "vectors.npy").write_bytes(b"vectorz")
         self.container.live.look()
         model_id: str = promoted.json()["id"]
         return model_id
@@ -121,26 +121,17 @@ class World:
 
 def container_on(database_url: str, data_dir: Path, **settings: Any) -> Container:  # noqa: ANN401 - any setting
     """The real services, but for models that are made up."""
-    container = build(
-        load(
-            env_file=None,
-            data_dir=data_dir,
-            database_url=database_url,
-            sources={"plays": data_dir / "plays.csv"},
-            max_upload_bytes=MAX_UPLOAD_BYTES,
-            max_body_bytes=MAX_BODY_BYTES,
-            alias_poll_s=60,
-            **settings,
-        )
+    settings_of_world = load(
+        env_file=None,
+        data_dir=data_dir,
+        database_url=database_url,
+        sources={"plays": data_dir / "plays.csv"},
+        max_upload_bytes=MAX_UPLOAD_BYTES,
+        max_body_bytes=MAX_BODY_BYTES,
+        alias_poll_s=60,
+        **settings,
     )
-    live = LiveIndexes(targets=container.models.targets, store=container.store, load=five_songs, poll_s=60)
-    recommending = RecommendingService(
-        container.recommending._histories,
-        live=live,
-        clock=SystemClock(),
-        defaults=recommendation_options(container.settings),
-    )
-    return replace(container, live=live, serving=ServingService(live), recommending=recommending)
+    return build(settings_of_world, load_model=five_songs)
 
 
 def app_on(container: Container) -> FastAPI:

@@ -1,4 +1,4 @@
-"""A model to serve, of any size, without the training: random vectors, made-up names, and users who heard something."""
+"""A model to serve, of any size, without the training: made-up vectors and names, and users who heard something."""
 
 import time
 from collections.abc import Iterator
@@ -15,11 +15,20 @@ from app.adapters.sql.migrating import upgrade
 from app.bootstrap import Container, build
 from app.config import Settings
 from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows, unit_rows
+from app.domain.models import IndexLimits
 from app.domain.tuning.study import Study
 from tests.values import dataset_spec, outcome, statistics, study_spec
 
 T = TypeVar("T")
 
+DEFAULTS = IndexLimits()
+
+SONGS_PER_CENTRE = 50
+SPREAD = 0.7
+"""Length of a song's own part beside its centre's."""
+
+MADE_ROWS = 250_000
+KINDS_HEARD = 4
 N_USERS = 1_000
 HISTORY_LENGTH = 200
 WORDS = ("Night", "Río", "Glass", "Harbour", "Été", "Wolves", "Paper", "Sleep", "Signal", "Moth", "Ember", "Låt")
@@ -49,24 +58,39 @@ def songs_table(n_songs: int) -> pa.Table:
 
 
 def unit_vectors(n_songs: int, dim: int) -> Matrix:
-    """Random directions."""
-    return unit_rows(np.random.default_rng(0).normal(size=(n_songs, dim)).astype(np.float32))
+    """Directions around centres, as songs of a kind lie; song i is of centre i modulo their number."""
+    rng = np.random.default_rng(0)
+    centres = unit_rows(rng.normal(size=(_n_centres(n_songs), dim)).astype(np.float32))
+    vectors = np.empty((n_songs, dim), dtype=np.float32)
+    for start in range(0, n_songs, MADE_ROWS):
+        part = vectors[start : start + MADE_ROWS]
+        own = rng.normal(scale=SPREAD / np.sqrt(dim), size=part.shape)
+        part[:] = unit_rows((centres[np.arange(start, start + len(part)) % len(centres)] + own).astype(np.float32))
+    return vectors
+
+
+def _n_centres(n_songs: int) -> int:
+    return max(1, n_songs // SONGS_PER_CENTRE)
 
 
 def histories(n_songs: int) -> Histories:
-    """Users who each heard 200 songs over the last two months."""
+    """Users who each heard 200 songs of a few kinds over the last two months."""
     rng = np.random.default_rng(1)
     n_plays = N_USERS * HISTORY_LENGTH
     ages_ms = np.sort(rng.integers(0, 60 * 86_400_000, (N_USERS, HISTORY_LENGTH)), axis=1)[:, ::-1]
+    n_centres = _n_centres(n_songs)
+    kinds = rng.integers(0, n_centres, (N_USERS, KINDS_HEARD))
+    heard = np.take_along_axis(kinds, rng.integers(0, KINDS_HEARD, (N_USERS, HISTORY_LENGTH)), axis=1)
+    songs = np.minimum(heard + n_centres * rng.integers(0, SONGS_PER_CENTRE, heard.shape), n_songs - 1)
     return Histories(
         users=pa.chunked_array([[user_id(row) for row in range(N_USERS)]]),
         offsets=np.arange(0, n_plays + 1, HISTORY_LENGTH, dtype=np.int64),
-        songs=rng.integers(0, n_songs, n_plays).astype(np.int32),
+        songs=songs.ravel().astype(np.int32),
         played_at_ms=(int(time.time() * 1000) - ages_ms).ravel(),
     )
 
 
-def publish_model(settings: Settings, *, n_songs: int, dim: int) -> None:
+def publish_model(settings: Settings, *, n_songs: int, dim: int, limits: IndexLimits = DEFAULTS) -> None:
     """Migrate the settings' database and make such a model live as production, all states walked through."""
     upgrade(settings.database_url)
     container = build(settings)
@@ -82,6 +106,7 @@ def publish_model(settings: Settings, *, n_songs: int, dim: int) -> None:
                 staged=staged,
                 scoring=Scoring.INPUT,
                 lineage={},
+                limits=limits,
                 on_progress=lambda _share: None,
             )
             container.models.complete(work.claim, staged=staged, index=index)

@@ -309,6 +309,14 @@ class TestHistories:
         assert (found.songs.tolist(), found.events.tolist(), found.strengths.tolist()) == ([5], [2], [2.0])
         assert plays_of(history((4, 10), (5, 11)).since(10)) == [(5, 11)]
 
+    def test_plays_may_weigh_otherwise(self) -> None:
+        plays = history((4, 10))
+
+        assert plays.weighing(1.0) is plays
+        found = plays.weighing(0.5)
+        assert found.strengths is not None
+        assert found.strengths.tolist() == [0.5]
+
     def test_a_session_ends_where_more_than_half_an_hour_is_silent(self) -> None:
         minute = 60_000
         whole = history((1, 100 * minute), (2, 70 * minute), (3, 39 * minute))

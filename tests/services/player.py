@@ -6,6 +6,7 @@ import numpy as np
 
 from app.domain.errors import Unavailable
 from app.domain.plays import HeardSong, Play
+from app.domain.ports import FollowedListeners
 from app.domain.recommending import RecommendationOptions
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.serving import Detail, RecommendationsAnswer, Song
@@ -78,13 +79,12 @@ class Player:
         clock: FakeClock | None = None,
         monotonic: Callable[[], float] = lambda: 100.0,
         cache: DictHistories | None = None,
-        epoch: int | None = None,
+        listeners: FollowedListeners | None = None,
     ) -> None:
         clock = clock or FakeClock()
         live = FixedModels(production=model or angle_model())
-        self.listeners = FixedListeners(epoch=epoch)
         self.histories = histories = UserHistories(
-            units, listeners=self.listeners, cache=cache, monotonic=monotonic, sleep=lambda _s: None
+            units, listeners=listeners or FixedListeners(), cache=cache, monotonic=monotonic, sleep=lambda _s: None
         )
         self.recommending = RecommendingService(
             histories, live=live, clock=clock, defaults=options or RecommendationOptions()

@@ -303,12 +303,14 @@ class TestSessions:
     def test_the_last_song_of_a_session_weighs_most(self, units: Units) -> None:
         player = Player(units)
 
-        forth = player.recommendations_in(["s1", "s9"], k=12)
-        back = player.recommendations_in(["s9", "s1"], k=12)
+        answer = player.recommendations_in(["s1", "s9"], k=1)
 
-        assert ids(forth)[0] == "s6"
-        assert ids(back)[0] == "s4"
-        assert (forth.steps[0]["basis"], forth.fallback, forth.n_plays_used) == ("session", None, 2)
+        rows = angle_model().query_rows(np.arange(N_SONGS))
+        earlier = 2 ** (-1 / 5)
+        mean = (earlier * rows[1] + rows[9]) / (earlier + 1)
+        assert answer.recommendations[0]["score"] == pytest.approx(float(mean @ rows[5]), abs=1e-5)
+        assert ids(answer) == ["s5"]
+        assert (answer.steps[0]["basis"], answer.fallback, answer.n_plays_used) == ("session", None, 2)
 
     def test_a_song_heard_twice_weighs_twice(self, units: Units) -> None:
         assert Player(units).recommendations_in(["s1", "s1", "s9"], k=1).n_plays_used == 3
@@ -474,7 +476,7 @@ class TestBatches:
 
     def test_more_users_than_are_searched_at_once(self, units: Units) -> None:
         histories = {f"u{number}": [heard(f"s{number % N_SONGS}", 1)] for number in range(600)}
-        player = Player(units, model=angle_model(**histories))
+        player = Player(units, model=BruteForceModel("mdl_a", *parts(angle_model()), histories=histories))
 
         batch = player.recommending.recommendations_of(list(histories), k=1)
 

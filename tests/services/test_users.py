@@ -23,9 +23,8 @@ class Desk(Player):
     """A player's services and those of whoever looks after users, following erasures as a server does."""
 
     def __init__(self, units: Units, model: BruteForceModel | None = None, cache: DictHistories | None = None) -> None:
-        super().__init__(units, model=model, cache=cache)
         self.listeners = LiveListeners(ListenerService(units, has_cache=cache is not None).changes)
-        self.histories._listeners = self.listeners
+        super().__init__(units, model=model, cache=cache, listeners=self.listeners)
         self.users = UserService(
             units,
             histories=self.histories,

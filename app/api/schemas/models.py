@@ -9,7 +9,18 @@ from app.api.schemas.base import AliasName, Body, FailureView, Parameters, Progr
 from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.measurements import MeasurementView, example_measurement
 from app.api.schemas.trials import EXAMPLE_PARAMETERS, STUDY_ID, TRIAL_ID, TrainingParametersView
-from app.domain.models import Alias, AliasMove, Fit, IndexFacts, Lineage, Model, ModelMetrics, ModelState, StoredFile
+from app.domain.models import (
+    Alias,
+    AliasMove,
+    Coding,
+    Fit,
+    IndexFacts,
+    Lineage,
+    Model,
+    ModelMetrics,
+    ModelState,
+    StoredFile,
+)
 from app.domain.training import DEFAULT_TRAINER, Trainer
 
 MODEL_ID = "mdl_0197f3a5b1e87d41b7720c6b3d1a9f54"
@@ -98,13 +109,22 @@ class FileView(View):
 
 
 class IndexView(View):
-    """How the model's songs are searched; `recall` is against exact search."""
+    """How the model's songs are searched.
+
+    Recalls are against exact search, measured on a sample when the model was built: `recall` of songs' own queries,
+    `profile_recall` of users' profiles, `neighbour_recall` of the neighbours stored of each song. `size_bytes` is what
+    servers map of an inverted file.
+    """
 
     kind: Literal["flat", "ivf"]
+    coding: Coding
     n_songs: int
     dim: int
     n_neighbours: int
     recall: float
+    profile_recall: float | None
+    neighbour_recall: float | None
+    size_bytes: int
 
     @classmethod
     def of(cls, index: IndexFacts | None) -> "IndexView | None":
@@ -113,10 +133,14 @@ class IndexView(View):
             return None
         return cls(
             kind=index.kind,
+            coding=index.coding,
             n_songs=index.n_songs,
             dim=index.dim,
             n_neighbours=index.n_neighbours,
             recall=index.recall,
+            profile_recall=index.profile_recall,
+            neighbour_recall=index.neighbour_recall,
+            size_bytes=index.size_bytes,
         )
 
 
@@ -148,7 +172,17 @@ class ModelView(View):
                         "test": example_measurement(0.24),
                         "baselines": {"gensim_defaults": example_measurement(0.09)},
                     },
-                    "index": {"kind": "flat", "n_songs": 8123, "dim": 96, "n_neighbours": 100, "recall": 1.0},
+                    "index": {
+                        "kind": "ivf",
+                        "coding": "float32",
+                        "n_songs": 8123,
+                        "dim": 96,
+                        "n_neighbours": 64,
+                        "recall": 0.996,
+                        "profile_recall": 0.991,
+                        "neighbour_recall": 1.0,
+                        "size_bytes": 3_250_000,
+                    },
                     "files": [
                         {
                             "name": "vectors.npy",

@@ -15,7 +15,7 @@ from pydantic import (
 from app.api.schemas.base import Body, Identifier, View
 from app.api.schemas.instants import Instant, epoch_ms
 from app.api.schemas.songs import SONG_ID
-from app.domain import attribution
+from app.domain.attribution import PATTERN, parsed
 from app.domain.errors import InvalidRequest
 from app.domain.plays import MAX_SECONDS, EventType, Play, PlayVerdict, Rejection
 from app.domain.serving import PlaysAnswer
@@ -49,15 +49,15 @@ class PlayBody(Body):
         le=MAX_SECONDS,
         description="How long the song is; by default what the songs table says in `duration_s` or `duration_ms`.",
     )
-    attribution: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{attribution.PATTERN}$"})] | None = (
-        Field(default=None, description="The token of the recommendation that led to the play.")
+    attribution: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$"})] | None = Field(
+        default=None, description="The token of the recommendation that led to the play."
     )
 
     def value(self) -> Play | Rejection:
         """The domain's value, or why there is none."""
         try:
             if self.attribution is not None:
-                attribution.parsed(self.attribution)
+                parsed(self.attribution)
         except InvalidRequest:
             return MALFORMED_ATTRIBUTION
         try:

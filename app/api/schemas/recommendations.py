@@ -7,7 +7,7 @@ from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_va
 from app.api.schemas.base import AliasName, Body, Identifier, Parameters, View
 from app.api.schemas.instants import Instant, epoch_ms
 from app.api.schemas.songs import EXAMPLE_ANSWER, EXAMPLE_NAMES, SONG_ID, AnswerView
-from app.domain import attribution
+from app.domain.attribution import PATTERN
 from app.domain.plays import MAX_SECONDS, EventType, HeardSong
 from app.domain.recommending import (
     GREATEST_EVENT_WEIGHT,
@@ -297,7 +297,7 @@ class RecommendationsView(AnswerView):
     )
     n_plays_used: int
     unknown_song_ids: list[str] = Field(description="Songs of the history that the model does not know.")
-    attribution: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{attribution.PATTERN}$"})] = Field(
+    attribution: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$"})] = Field(
         description="Send it with the plays that this answer leads to."
     )
 

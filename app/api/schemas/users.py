@@ -111,6 +111,27 @@ class HeardPlayView(View):
 class HeardPageView(PageView[HeardPlayView]):
     """A page of a user's plays, newest first."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "items": [
+                        {
+                            **EXAMPLE_NAMES,
+                            "played_at": "2026-01-01T12:00:00Z",
+                            "event_type": "play",
+                            "event_id": "9b2f6c1e",
+                            "seconds_streamed": 201.5,
+                            "duration_s": None,
+                            "attribution": None,
+                        }
+                    ],
+                    "next_cursor": None,
+                }
+            ]
+        }
+    )
+
     @classmethod
     def of(cls, page: HeardPage) -> "HeardPageView":
         """The view of a page."""

@@ -1,0 +1,50 @@
+"""What serves, for Prometheus: how far this server has followed each alias, and why a model is refused."""
+
+from collections.abc import Callable, Iterator
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from app.domain.serving import ServingStatus
+
+
+class ServedAliases(Collector):
+    """Looked up when the figures are asked for; an alias that is gone is no longer told of."""
+
+    def __init__(self, status: Callable[[], ServingStatus], registry: CollectorRegistry) -> None:
+        self._status = status
+        registry.register(self)
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        """The figures without their values: nothing is looked up to register them."""
+        return list(_families().values())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The figures of now."""
+        status = self._status()
+        families = _families()
+        if status.looked_at is not None or status.lookup_error is not None:
+            families["database"].add_metric([], float(status.lookup_error is None))
+        for served in status.aliases:
+            families["wanted"].add_metric([served.alias], served.wanted_generation)
+            families["live"].add_metric([served.alias], served.live_generation or 0)
+            if served.error is not None:
+                families["refused"].add_metric([served.alias, served.wanted_model_id, served.error], 1)
+        yield from families.values()
+
+
+def _families() -> dict[str, GaugeMetricFamily]:
+    return {
+        "database": GaugeMetricFamily("segue_database_reachable", "Whether the aliases were read at the last look."),
+        "wanted": GaugeMetricFamily(
+            "segue_alias_wanted_generation", "The move of the alias that should be live.", labels=["alias"]
+        ),
+        "live": GaugeMetricFamily(
+            "segue_alias_live_generation", "The move of the alias that is live; 0: none.", labels=["alias"]
+        ),
+        "refused": GaugeMetricFamily(
+            "segue_alias_refused",
+            "1 while the wanted model cannot be loaded, with the reason.",
+            labels=["alias", "model_id", "reason"],
+        ),
+    }
