@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from app.adapters.corpus import Histories
 from app.adapters.id_lookup import IdLookup, texts_of
-from app.adapters.song_columns import durations_of, segments_of
 from app.adapters.song_search import SongSearch
+from app.adapters.song_segments import durations_of, segments_of
 from app.adapters.vector_index import VectorIndex, others
 from app.domain.embedding import Matrix
 from app.domain.errors import DamagedArtifact

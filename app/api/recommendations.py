@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=StrictRou
     "/users/{user_id:path}/recommendations",
     summary="Recommend songs for a user",
     response_model=RecommendationsView,
-    responses=problems(503),
+    responses=problems(404, 503),
 )
 def recommend_for_user(
     user_id: UserPath, which: Annotated[RecommendationParameters, Query()], services: FromServices

@@ -14,7 +14,7 @@ router = APIRouter(prefix="/v1/users", tags=["users"], route_class=StrictRoute)
 
 
 @router.get(
-    "/{user_id:path}/plays", summary="List a user's plays", response_model=HeardPageView, responses=problems(503)
+    "/{user_id:path}/plays", summary="List a user's plays", response_model=HeardPageView, responses=problems(404, 503)
 )
 def list_plays(
     user_id: UserPath, which: Annotated[HistoryParameters, Query()], services: FromServices
@@ -29,7 +29,7 @@ def get_user(user_id: UserPath, which: Annotated[AliasParameters, Query()], serv
     return UserView.of(services.users.summary(user_id, alias=which.alias))
 
 
-@router.delete("/{user_id:path}", summary="Erase a user", response_model=ErasedUserView, responses=problems(503))
+@router.delete("/{user_id:path}", summary="Erase a user", response_model=ErasedUserView, responses=problems(404, 503))
 def erase_user(user_id: UserPath, _which: Annotated[NoParameters, Query()], services: FromServices) -> ErasedUserView:
     """Forget a user everywhere: the plays sent, what is cached, and the history in every model, on every server.
 

@@ -6,11 +6,13 @@ from typing import Annotated, Any, cast
 from pydantic import (
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WithJsonSchema,
     WrapValidator,
 )
+from pydantic_core import CoreSchema
 
 from app.api.schemas.base import Body, Identifier, View
 from app.api.schemas.instants import Instant, epoch_ms
@@ -98,6 +100,14 @@ def _or_wrong(play: object, read: ValidatorFunctionWrapHandler) -> "PlayBody | W
     return body
 
 
+class OrAnything:
+    """Describes that anything else is taken too, for it is rejected by itself."""
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, read: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Either what it should be, or anything."""
+        return {"anyOf": [read(schema), {"description": "Anything else is rejected, and the others are stored."}]}
+
+
 class PlaysBody(Body):
     """A batch of plays, in any order, however late."""
 
@@ -119,7 +129,9 @@ class PlaysBody(Body):
         }
     )
 
-    plays: list[Annotated[PlayBody, WrapValidator(_or_wrong)]] = Field(min_length=1, max_length=MAX_PLAYS_PER_BATCH)
+    plays: list[Annotated[PlayBody, WrapValidator(_or_wrong), OrAnything()]] = Field(
+        min_length=1, max_length=MAX_PLAYS_PER_BATCH
+    )
 
     @property
     def sent(self) -> list[PlayBody | Wrong]:

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from app.adapters.song_columns import durations_of, segments_of
+from app.adapters.song_segments import durations_of, segments_of
 
 
 class TestSegments:
