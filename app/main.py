@@ -41,6 +41,7 @@ from app.api.dependencies import Services
 from app.api.documentation import describe
 from app.api.following import Following
 from app.api.observing import Figures, Observed
+from app.api.plain_neighbours import PlainNeighbours
 from app.api.problems import problems, tell_problems
 from app.api.served import ServedAliases
 from app.api.stop_signals import at_stop
@@ -77,6 +78,7 @@ def create_app(container: Container) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},  # /metrics tells
     )
     app.state.services = services
     app.state.upload_threads = anyio.CapacityLimiter(uploads.MOST_AT_ONCE)
@@ -104,6 +106,7 @@ def create_app(container: Container) -> FastAPI:
         app.include_router(subject.router, responses=problems(422, 500, 503))
     tell_problems(app)
     describe(app)
+    _add_plain_neighbours(app, services)
     _add_metrics(app, services)
     return app
 
@@ -140,6 +143,11 @@ def services_of(container: Container) -> Services:
         max_upload_bytes=container.settings.max_upload_bytes,
         max_body_bytes=container.settings.max_body_bytes,
     )
+
+
+def _add_plain_neighbours(app: FastAPI, services: Services) -> None:
+    (route,) = (route for route in songs.router.routes if getattr(route, "endpoint", None) is songs.list_neighbours)
+    app.add_middleware(PlainNeighbours, serving=services.serving, route=route)
 
 
 def _add_metrics(app: FastAPI, services: Services) -> None:
