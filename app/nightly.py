@@ -59,7 +59,6 @@ def recommend(
     *,
     alias: str,
     console: Console,
-    exclude: Sequence[str] = (),
     wishes: Wishes | None = None,
 ) -> Recommended:
     """Write recommendations for the users of a file (Parquet, CSV with a column user_id, or one id a line) as Parquet.
@@ -73,7 +72,7 @@ def recommend(
     n_users = n_refused = n_songs = 0
     with _whole(out) as partial, _bar(console, total) as advance, pq.ParquetWriter(partial, SCHEMA) as file:
         for some in batches_of(users):
-            answer = container.recommending.recommendations_of(some, alias=alias, exclude=exclude, **(wishes or {}))
+            answer = container.recommending.recommendations_of(some, alias=alias, **(wishes or {}))
             if answer.model_id != live.model.model_id:
                 raise RecommendFailed("Another model went live meanwhile: start again.")
             table, refused = _table(answer)

@@ -36,7 +36,7 @@ def recommend_for_user(
     """
     return _rendered(
         services.recommending.recommendations(
-            user_id, alias=which.alias, by=which.by, exclude=which.exclude, explain=which.explain, **which.wishes()
+            user_id, alias=which.alias, by=which.by, wanted=which.wanted(), explain=which.explain, **which.wishes()
         )
     )
 
@@ -56,12 +56,12 @@ def recommend_for_history(body: RecommendationBody, services: FromServices) -> R
     if body.session is not None:
         return _rendered(
             recommending.recommendations_in(
-                body.session, alias=body.alias, exclude=body.exclude, explain=body.explain, **body.wishes()
+                body.session, alias=body.alias, wanted=body.wanted(), explain=body.explain, **body.wishes()
             )
         )
     return _rendered(
         recommending.recommendations_for(
-            body.heard(), alias=body.alias, exclude=body.exclude, explain=body.explain, **body.wishes()
+            body.heard(), alias=body.alias, wanted=body.wanted(), explain=body.explain, **body.wishes()
         )
     )
 
@@ -75,7 +75,7 @@ def recommend_for_history(body: RecommendationBody, services: FromServices) -> R
 def recommend_for_users(body: UsersBody, services: FromServices) -> Response:
     """The same for up to 1,000 users in one answer of one model; each user is answered or refused."""
     return _rendered(
-        services.recommending.recommendations_of(body.user_ids, alias=body.alias, exclude=body.exclude, **body.wishes())
+        services.recommending.recommendations_of(body.user_ids, alias=body.alias, wanted=body.wanted(), **body.wishes())
     )
 
 

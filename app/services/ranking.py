@@ -8,12 +8,14 @@ The profile is of the whole history, or, where the request asks for it, of its l
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.diversity import most_marginally_relevant
 from app.domain.embedding import Matrix
+from app.domain.filtering import SongFilter, first_of_each, masked
 from app.domain.recommending import (
     History,
     RecommendationOptions,
@@ -100,11 +102,12 @@ def ranked(
     history: History,
     *,
     excluded: Rows,
+    wanted: SongFilter,
     segment: int | None,
     options: RecommendationOptions,
     search: Search | None = None,
 ) -> tuple[Ranked, Weighed | None]:
-    """Up to k songs not among `excluded`, and the profile that was compared with, if any was.
+    """Up to k songs not among `excluded` that pass, and the profile that was compared with, if any was.
 
     `search` replaces the model's own: what was searched for many users at once.
     """
@@ -113,23 +116,33 @@ def ranked(
     if asked.vector is None and asked.basis == "profile" and len(history):
         used = weighed_session(model, last_session(history))
     if used.vector is not None:
-        rows, scores = _nearest(model, used.vector, excluded=excluded, options=options, search=search)
+        rows, scores = _nearest(model, used.vector, excluded=excluded, wanted=wanted, options=options, search=search)
         found.take(used.basis, rows, [round(score, SCORE_DECIMALS) for score in scores.tolist()])
     if len(found.rows) < options.k and segment is not None:
-        _fill(found, "segment_popular", lambda n: model.popular(n, segment=segment), excluded=excluded, k=options.k)
+        of_segment = partial(model.popular, segment=segment)
+        _fill(model, found, "segment_popular", of_segment, excluded=excluded, wanted=wanted, k=options.k)
     if len(found.rows) < options.k:
-        _fill(found, "popular", model.popular, excluded=excluded, k=options.k)
+        _fill(model, found, "popular", model.popular, excluded=excluded, wanted=wanted, k=options.k)
     return found, None if used.vector is None else used
 
 
 def _nearest(
-    model: LiveModel, vector: Matrix, *, excluded: Rows, options: RecommendationOptions, search: Search | None
+    model: LiveModel,
+    vector: Matrix,
+    *,
+    excluded: Rows,
+    wanted: SongFilter,
+    options: RecommendationOptions,
+    search: Search | None,
 ) -> tuple[Rows, NDArray[np.float32]]:
     is_diverse = options.mmr_lambda < 1
     n_candidates = options.k * CANDIDATES_PER_SONG if is_diverse else options.k
-    look = model.search if search is None else search
-    rows, scores = look(vector, min(n_candidates + len(excluded), model.n_songs))
-    rows, scores = not_heard(rows, scores, heard=excluded, k=n_candidates)
+    if narrows(wanted):
+        rows, scores = model.search_within(vector, n_candidates, wanted=wanted, excluded=excluded)
+    else:
+        look = model.search if search is None else search
+        rows, scores = look(vector, min(n_candidates + len(excluded), model.n_songs))
+        rows, scores = not_heard(rows, scores, heard=excluded, k=n_candidates)
     if not is_diverse:
         return rows, scores
     chosen = most_marginally_relevant(
@@ -138,12 +151,33 @@ def _nearest(
     return rows[chosen], scores[chosen]
 
 
-def _fill(found: Ranked, basis: Basis, popular: Callable[[int], Rows], *, excluded: Rows, k: int) -> None:
-    """What is popular and neither excluded nor chosen yet, up to k songs in all."""
-    left_out = np.concatenate([excluded, np.array(found.rows, dtype=np.int64)])
-    candidates = popular(k + len(left_out))
-    rows, _ = not_heard(candidates, np.zeros(len(candidates), dtype=np.float32), heard=left_out, k=k - len(found.rows))
-    found.take(basis, rows, None)
+def narrows(wanted: SongFilter) -> bool:
+    """Whether a filter does more than leave single songs out."""
+    return bool(wanted.where) or wanted.max_per_artist is not None
+
+
+def _fill(
+    model: LiveModel,
+    found: Ranked,
+    basis: Basis,
+    popular: Callable[[int], Rows],
+    *,
+    excluded: Rows,
+    wanted: SongFilter,
+    k: int,
+) -> None:
+    """What is popular, passes and is neither excluded nor chosen yet, up to k songs in all."""
+    chosen = np.array(found.rows, dtype=np.int64)
+    left_out = np.concatenate([excluded, chosen])
+    candidates = popular(model.n_songs if narrows(wanted) else k + len(left_out))
+    candidates = candidates[~np.isin(candidates, left_out, kind="table")]
+    passing = masked(wanted, model.carriers)
+    if passing is not None:
+        candidates = candidates[passing[candidates]]
+    if wanted.max_per_artist is not None:
+        is_kept = first_of_each(model.artists[np.concatenate([chosen, candidates])], wanted.max_per_artist)
+        candidates = candidates[is_kept[len(chosen) :]]
+    found.take(basis, candidates[: k - len(chosen)], None)
 
 
 def segment_of(model: LiveModel, history: History) -> int | None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.domain.attribution import Attribution
 from app.domain.errors import InvalidRequest, Unavailable
+from app.domain.filtering import SongFilter
 from app.domain.plays import EVENT_NUMBERS, EventType, HeardSong, RecentPlays, check_id, heard_plays
 from app.domain.ports import Clock
 from app.domain.recommending import (
@@ -43,6 +44,7 @@ from app.services.ranking import (
     Search,
     Weighed,
     explained,
+    narrows,
     ranked,
     segment_of,
     told,
@@ -52,12 +54,13 @@ from app.services.ranking import (
 from app.services.serving import DEFAULT_ALIAS
 
 MAX_USERS_PER_BATCH = 1_000
-MAX_EXCLUDED = 1_000
 
 USERS_SEARCHED_AT_ONCE = 256
 """Users whose songs are searched in one product: more are no quicker, and take more memory."""
 
 PLAY = EVENT_NUMBERS[EventType.PLAY]
+
+EVERY_SONG = SongFilter()
 
 By = Literal["profile", "session"]
 """Whether all of the history counts, or its last session alone."""
@@ -72,6 +75,7 @@ class Heard:
     unknown_song_ids: list[str]
     reason_if_empty: FallbackReason
     excluded: NDArray[np.int64]
+    wanted: SongFilter
     user_id: str | None = None
 
 
@@ -103,7 +107,7 @@ class RecommendingService:
         *,
         alias: str = DEFAULT_ALIAS,
         by: By = "profile",
-        exclude: Sequence[str] = (),
+        wanted: SongFilter = EVERY_SONG,
         explain: bool = False,
         **wishes: Unpack[Wishes],
     ) -> RecommendationsAnswer:
@@ -113,15 +117,15 @@ class RecommendingService:
         """
         check_id(user_id, pointer="user_id")
         options = wished(self._defaults, wishes)
-        _check_excluded(exclude)
         live = self._live.get(alias)
+        wanted.demand_columns(live.model.columns)
         now_ms = epoch_ms(self._clock.now())
         heard = self._heard(
             live.model,
             user_id,
             self._histories.recent(user_id, limit=options.history_length),
             options=options,
-            exclude=exclude,
+            wanted=wanted,
             now_ms=now_ms,
         )
         return self._answered(live, heard, by=by, options=options, explain=explain, now_ms=now_ms)
@@ -131,7 +135,7 @@ class RecommendingService:
         user_ids: Sequence[str],
         *,
         alias: str = DEFAULT_ALIAS,
-        exclude: Sequence[str] = (),
+        wanted: SongFilter = EVERY_SONG,
         **wishes: Unpack[Wishes],
     ) -> BatchAnswer:
         """The same for up to 1,000 users, of one model, each answered or refused.
@@ -143,14 +147,14 @@ class RecommendingService:
                 f"A batch has between 1 and {MAX_USERS_PER_BATCH} users, not {len(user_ids)}.", pointer="/user_ids"
             )
         options = wished(self._defaults, wishes)
-        _check_excluded(exclude)
         live = self._live.get(alias)
+        wanted.demand_columns(live.model.columns)
         refused = _refused(user_ids)
         taken = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in refused]
         answers: dict[str, RecommendationsAnswer | UserRefused] = dict(refused)
         for start in range(0, len(taken), USERS_SEARCHED_AT_ONCE):
             some = taken[start : start + USERS_SEARCHED_AT_ONCE]
-            answers |= self._answered_together(live, some, options=options, exclude=exclude)
+            answers |= self._answered_together(live, some, options=options, wanted=wanted)
         return BatchAnswer(
             alias=live.alias,
             model_id=live.model.model_id,
@@ -163,7 +167,7 @@ class RecommendingService:
         history: Sequence[HeardSong],
         *,
         alias: str = DEFAULT_ALIAS,
-        exclude: Sequence[str] = (),
+        wanted: SongFilter = EVERY_SONG,
         explain: bool = False,
         **wishes: Unpack[Wishes],
     ) -> RecommendationsAnswer:
@@ -174,8 +178,9 @@ class RecommendingService:
             )
         options = wished(self._defaults, wishes)
         live = self._live.get(alias)
+        wanted.demand_columns(live.model.columns)
         now_ms = epoch_ms(self._clock.now())
-        heard = _given(live.model, heard_plays(history, now_ms=now_ms), exclude, options=options, now_ms=now_ms)
+        heard = _given(live.model, heard_plays(history, now_ms=now_ms), wanted, options=options, now_ms=now_ms)
         return self._answered(live, heard, by="profile", options=options, explain=explain, now_ms=now_ms)
 
     def recommendations_in(
@@ -183,7 +188,7 @@ class RecommendingService:
         session: Sequence[str],
         *,
         alias: str = DEFAULT_ALIAS,
-        exclude: Sequence[str] = (),
+        wanted: SongFilter = EVERY_SONG,
         explain: bool = False,
         **wishes: Unpack[Wishes],
     ) -> RecommendationsAnswer:
@@ -194,10 +199,11 @@ class RecommendingService:
             )
         options = wished(self._defaults, wishes)
         live = self._live.get(alias)
+        wanted.demand_columns(live.model.columns)
         now_ms = epoch_ms(self._clock.now())
         # A millisecond apart, so that no song that was heard twice is taken for one play, and their order is kept.
         plays = [HeardSong(song_id, now_ms - place) for place, song_id in enumerate(reversed(session))]
-        heard = _given(live.model, heard_plays(plays, now_ms=now_ms), exclude, options=options, now_ms=now_ms)
+        heard = _given(live.model, heard_plays(plays, now_ms=now_ms), wanted, options=options, now_ms=now_ms)
         return self._answered(live, heard, by="session", options=options, explain=explain, now_ms=now_ms)
 
     # What an answer rests on
@@ -209,7 +215,7 @@ class RecommendingService:
         found: Found,
         *,
         options: RecommendationOptions,
-        exclude: Sequence[str],
+        wanted: SongFilter,
         now_ms: int,
         row_of: Mapping[str, int] | None = None,
     ) -> Heard:
@@ -229,9 +235,10 @@ class RecommendingService:
             excluded=np.concatenate(
                 [
                     self._seen(model, user_id, history, stored, sent, options=options, now_ms=now_ms),
-                    _known_rows(model, exclude),
+                    _known_rows(model, wanted.exclude),
                 ]
             ),
+            wanted=wanted,
             user_id=user_id,
         )
 
@@ -302,6 +309,7 @@ class RecommendingService:
             asked,
             heard.history,
             excluded=heard.excluded,
+            wanted=heard.wanted,
             segment=segment,
             options=options,
             search=search,
@@ -330,7 +338,7 @@ class RecommendingService:
         )
 
     def _answered_together(
-        self, live: Live, user_ids: Sequence[str], *, options: RecommendationOptions, exclude: Sequence[str]
+        self, live: Live, user_ids: Sequence[str], *, options: RecommendationOptions, wanted: SongFilter
     ) -> dict[str, RecommendationsAnswer]:
         """Each user's answer: one read of SQL, one look-up of all songs, one search."""
         model = live.model
@@ -344,7 +352,7 @@ class RecommendingService:
                 user_id,
                 Found(plays_of.get(user_id, NOTHING), "complete"),
                 options=options,
-                exclude=exclude,
+                wanted=wanted,
                 now_ms=now_ms,
                 row_of=row_of,
             )
@@ -354,7 +362,7 @@ class RecommendingService:
             user_id: weighed(model, heard.history, options=options, now_ms=now_ms)
             for user_id, heard in heard_by.items()
         }
-        searches = _searched_together(model, heard_by, asked_by, options=options)
+        searches = {} if narrows(wanted) else _searched_together(model, heard_by, asked_by, options=options)
         return {
             user_id: self._ranked(
                 live,
@@ -398,10 +406,9 @@ def _told(model: LiveModel, found: Ranked, used: Weighed | None, *, explain: boo
 
 
 def _given(
-    model: LiveModel, plays: RecentPlays, exclude: Sequence[str], *, options: RecommendationOptions, now_ms: int
+    model: LiveModel, plays: RecentPlays, wanted: SongFilter, *, options: RecommendationOptions, now_ms: int
 ) -> Heard:
     """What a request gives itself."""
-    _check_excluded(exclude)
     heard, unknown = known(model, plays, options=options)
     history = merged([heard], length=options.history_length)
     seen = options.exclude_seen
@@ -416,7 +423,8 @@ def _given(
         source="request",
         unknown_song_ids=unknown,
         reason_if_empty="no_known_songs",
-        excluded=np.concatenate([excluded, _known_rows(model, exclude)]),
+        excluded=np.concatenate([excluded, _known_rows(model, wanted.exclude)]),
+        wanted=wanted,
     )
 
 
@@ -448,11 +456,6 @@ def _known_rows(model: LiveModel, song_ids: Sequence[str]) -> NDArray[np.int64]:
         return np.empty(0, dtype=np.int64)
     rows = model.rows(song_ids)
     return rows[rows >= 0]
-
-
-def _check_excluded(exclude: Sequence[str]) -> None:
-    if len(exclude) > MAX_EXCLUDED:
-        raise InvalidRequest(f"exclude has at most {MAX_EXCLUDED} songs, not {len(exclude)}.", pointer="exclude")
 
 
 def _refused(user_ids: Sequence[str]) -> dict[str, UserRefused]:

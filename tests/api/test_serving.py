@@ -176,6 +176,11 @@ def test_what_a_request_wishes_reaches_the_list(live: World) -> None:
     assert ask(path, params={"k": 1, "exclude_seen": "none"}).json()["recommendations"][0]["song_id"] == "a"
     assert ask(path, params={"k": 1, "exclude": ["b", "AC/DC"]}).json()["recommendations"][0]["song_id"] not in {"b"}
     assert ask(path, params={"event_weight": ["play=0", "like=1"]}).json()["reason"] == "history_cancels_out"
+    arabic = ask(path, params={"filter": "language=ar", "exclude_seen": "none"}).json()["recommendations"]
+    assert [song["song_id"] for song in arabic] == ["a"]
+    assert ask(path, params={"filter": "mood=blue"}).json()["errors"][0]["pointer"] == "filter"
+    one_each = ask(path, params={"max_per_artist": 1, "exclude_seen": "none"}).json()["recommendations"]
+    assert sum(song["artist"] == "One" for song in one_each) == 1
     diverse = ask(path, params={"k": 2, "mmr_lambda": 0.1}).json()["recommendations"]
     assert [song["song_id"] for song in diverse] != ["b", "AC/DC"]
 

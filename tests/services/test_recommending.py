@@ -1,5 +1,6 @@
 """What a player is recommended, by a model whose geometry is known, and with plays in a real database."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from app.domain.attribution import parsed
 from app.domain.embedding import Matrix
 from app.domain.errors import InvalidRequest, Unavailable
+from app.domain.filtering import SongFilter
 from app.domain.plays import EventType, HeardSong, Play
 from app.domain.recommending import RecommendationOptions, Seen, Wishes
 from app.domain.serving import Song, UserRefused
@@ -281,12 +283,12 @@ class TestSeen:
     def test_songs_may_be_excluded_by_name(self, units: Units) -> None:
         player = Player(units, model=angle_model(u=[heard("s4", 1)]))
 
-        assert ids(player.recommendations("u", k=1, exclude=["s3", "nowhere"])) == ["s5"]
-        assert ids(player.recommendations("stranger", k=2, exclude=["s0"])) == ["s1", "s2"]
+        assert ids(player.recommendations("u", k=1, wanted=SongFilter.of({}, exclude=["s3", "nowhere"]))) == ["s5"]
+        assert ids(player.recommendations("stranger", k=2, wanted=SongFilter.of({}, exclude=["s0"]))) == ["s1", "s2"]
 
     def test_no_more_than_a_thousand_are_excluded(self, units: Units) -> None:
         with pytest.raises(InvalidRequest) as caught:
-            Player(units).recommendations("u", exclude=["x"] * 1001)
+            Player(units).recommendations("u", wanted=SongFilter(exclude=("x",) * 1001))
 
         assert caught.value.pointer == "exclude"
 
@@ -467,10 +469,10 @@ class TestBatches:
         player.add_plays([play("e1", "s9", user_id="w"), play("e2", "new", user_id="w"), play("e3", "s1", user_id="v")])
         users = ["u", "v", "stranger", "w", "u"]
 
-        batch = player.recommending.recommendations_of(users, exclude=["s2"], **wishes)
+        batch = player.recommending.recommendations_of(users, wanted=SongFilter.of({}, exclude=["s2"]), **wishes)
 
         for user_id, answer in zip(users, batch.answers, strict=True):
-            alone = player.recommendations(user_id, exclude=["s2"], **wishes)
+            alone = player.recommendations(user_id, wanted=SongFilter.of({}, exclude=["s2"]), **wishes)
             assert not isinstance(answer, UserRefused)
             assert replace(answer, attribution="") == replace(alone, attribution="")
 
@@ -499,3 +501,60 @@ class TestBatches:
 
         with pytest.raises(Unavailable):
             Player(units).recommending.recommendations_of(["u"])
+
+
+class TestFilters:
+    def test_only_songs_that_pass_are_recommended(self, units: Units) -> None:
+        player = Player(units, model=angle_model(u=[heard("s4", 1)]))
+
+        answer = player.recommendations("u", k=12, wanted=SongFilter.of({"language": ["en"]}))
+
+        assert ids(answer) == ["s2", "s8", "s10"]
+        assert answer.steps == [{"basis": "profile", "n_songs": 3}]
+
+    def test_popular_songs_must_pass_too(self, units: Units) -> None:
+        answer = Player(units).recommendations("stranger", k=3, wanted=SongFilter.of({"language": ["fr"]}))
+
+        assert ids(answer) == ["s1", "s5", "s7"]
+
+    def test_of_an_artist_there_are_no_more_than_wanted_over_all_steps(self, units: Units) -> None:
+        model = Scarce("mdl_a", *parts(angle_model()), histories={"u": [heard("s4", 1)]})
+        wanted = SongFilter(max_per_artist=1)
+
+        answer = Player(units, model=model).recommendations("u", k=5, wanted=wanted)
+
+        by_bjork = [song for song in answer.recommendations if song["artist"] == "Björk"]
+        assert len(by_bjork) == 1
+        assert len(ids(answer)) == len(set(ids(answer))) == 5
+
+    def test_a_segments_popular_songs_must_pass(self, units: Units) -> None:
+        player = Player(units, model=angle_model(segment_by="language"))
+        player.add_plays([skipped("e1", "s4")])
+
+        answer = player.recommendations("u", k=3, wanted=SongFilter.of({"artist": ["Björk"]}))
+
+        assert (answer.segment, answer.steps) == ("en", [{"basis": "popular", "n_songs": 3}])
+        assert ids(answer) == ["s1", "s3", "s5"]
+
+    def test_a_column_that_there_is_not_is_refused(self, units: Units) -> None:
+        player, wanted = Player(units), SongFilter.of({"mood": ["blue"]})
+        asked: list[Callable[[], object]] = [
+            lambda: player.recommendations("u", wanted=wanted),
+            lambda: player.recommendations_for([HeardSong("s1")], wanted=wanted),
+            lambda: player.recommendations_in(["s1"], wanted=wanted),
+        ]
+        for ask in asked:
+            with pytest.raises(InvalidRequest) as caught:
+                ask()
+            assert caught.value.pointer == "filter"
+
+    def test_a_batch_is_filtered_as_one_alone_is(self, units: Units) -> None:
+        player = Player(units, model=angle_model(u=[heard("s4", 1)], v=[heard("s9", 1)]))
+        wanted = SongFilter.of({"language": ["en", "fr"]}, max_per_artist=2)
+
+        batch = player.recommending.recommendations_of(["u", "v"], wanted=wanted)
+
+        for user_id, answer in zip(["u", "v"], batch.answers, strict=True):
+            alone = player.recommendations(user_id, wanted=wanted)
+            assert not isinstance(answer, UserRefused)
+            assert replace(answer, attribution="") == replace(alone, attribution="")

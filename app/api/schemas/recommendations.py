@@ -8,6 +8,15 @@ from app.api.schemas.base import AliasName, Body, Identifier, Parameters, View
 from app.api.schemas.instants import Instant, epoch_ms
 from app.api.schemas.songs import EXAMPLE_ANSWER, EXAMPLE_NAMES, SONG_ID, AnswerView
 from app.domain.attribution import PATTERN
+from app.domain.filtering import (
+    MAX_COLUMN_LENGTH,
+    MAX_COLUMNS,
+    MAX_EXCLUDED,
+    MAX_PER_ARTIST,
+    MAX_VALUE_LENGTH,
+    MAX_VALUES,
+    SongFilter,
+)
 from app.domain.plays import MAX_SECONDS, EventType, HeardSong
 from app.domain.recommending import (
     GREATEST_EVENT_WEIGHT,
@@ -19,7 +28,7 @@ from app.domain.recommending import (
     Wishes,
 )
 from app.domain.serving import Basis, FallbackReason, HistorySource
-from app.services.recommending import MAX_EXCLUDED, MAX_USERS_PER_BATCH
+from app.services.recommending import MAX_USERS_PER_BATCH
 
 HalfLife = Annotated[
     float,
@@ -60,6 +69,7 @@ Excluded = Annotated[
 EventWeightText = Annotated[
     str, Field(pattern=rf"^({'|'.join(EventType)})=-?[0-9]{{1,2}}(\.[0-9]{{1,6}})?$", examples=["like=2"])
 ]
+MaxPerArtist = Annotated[int, Field(ge=1, le=MAX_PER_ARTIST, description="Songs of one artist at most.")]
 SEEN = r"^(recent|none|all|[1-9][0-9]{0,4})$"
 
 
@@ -122,6 +132,13 @@ class RecommendationParameters(ListParameters):
         default="profile", description="`session`: by the songs of the last session alone, whatever was heard before."
     )
     exclude: Excluded = Field(default=[])
+    filter: list[Annotated[str, Field(max_length=MAX_COLUMN_LENGTH + 1 + MAX_VALUE_LENGTH)]] = Field(
+        default=[],
+        max_length=MAX_VALUES,
+        description="`column=value`: songs of this value alone, as in `language=ar`. Of several values of one column "
+        "any does, of several columns each must.",
+    )
+    max_per_artist: MaxPerArtist | None = None
     explain: bool = Field(default=False, description="Say which songs heard drew each one in, and how much.")
     event_weight: list[EventWeightText] = Field(
         default=[],
@@ -135,6 +152,10 @@ class RecommendationParameters(ListParameters):
         given = dict(text.split("=") for text in self.event_weight)
         weights = {EventType(event): float(weight) for event, weight in given.items()}
         return {**super().wishes(), "event_weights": weights or None}
+
+    def wanted(self) -> SongFilter:
+        """The songs that may be recommended. Raises: InvalidRequest."""
+        return SongFilter.parsed(self.filter, exclude=self.exclude, max_per_artist=self.max_per_artist)
 
 
 class WishesBody(Body):
@@ -152,6 +173,15 @@ class WishesBody(Body):
         description="What events weigh beside a play of weight 1; below 0 they push away. By default the server's.",
     )
     exclude: Excluded = Field(default=[])
+    filter: dict[
+        Annotated[str, Field(min_length=1, max_length=MAX_COLUMN_LENGTH)],
+        Annotated[list[Annotated[str, Field(max_length=MAX_VALUE_LENGTH)]], Field(min_length=1, max_length=MAX_VALUES)],
+    ] = Field(
+        default={},
+        max_length=MAX_COLUMNS,
+        description='Songs of these values alone: in each column one of the values, as in `{"language": ["ar"]}`.',
+    )
+    max_per_artist: MaxPerArtist | None = None
 
     def wishes(self) -> Wishes:
         """The domain's values."""
@@ -164,6 +194,10 @@ class WishesBody(Body):
             "exclude_seen": seen_of(self.exclude_seen),
             "event_weights": self.event_weights,
         }
+
+    def wanted(self) -> SongFilter:
+        """The songs that may be recommended. Raises: InvalidRequest."""
+        return SongFilter.of(self.filter, exclude=self.exclude, max_per_artist=self.max_per_artist)
 
 
 class HeardBody(Body):
