@@ -27,7 +27,8 @@ def environment(settings: Settings, **more: str) -> dict[str, str]:
     """This environment with the settings as variables; our own tests' other settings left out."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
     fields = settings.model_dump(mode="json", exclude_none=True, exclude={"sources"})
-    named = {f"SEGUE_{name.upper()}": str(value) for name, value in fields.items()}
+    told = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in fields.items()}
+    named = {f"SEGUE_{name.upper()}": value for name, value in told.items()}
     sources = json.dumps({name: str(path) for name, path in settings.sources.items()})
     return kept | named | {"SEGUE_SOURCES": sources} | more
 

@@ -16,7 +16,7 @@ from app.adapters.disk import naming_a_full_disk
 from app.adapters.duckdb_engine import literal, open_engine
 from app.adapters.reading import read_plays
 from app.adapters.sources import inspect
-from app.domain.recommending import Play
+from app.domain.plays import Play
 
 SCHEMA = pa.schema({"user_id": pa.string(), "song_id": pa.string(), "played_at": pa.int64()})
 

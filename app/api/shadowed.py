@@ -22,4 +22,4 @@ def shadowed_recommendations(
     services: Services, ask: Callable[[str], RecommendationsAnswer], *, alias: str
 ) -> RecommendationsAnswer:
     """What `ask` recommends by an alias; that alias's shadow may be asked the same later."""
-    return services.shadows.answered(alias, ask, lambda answer: [song.song_id for song in answer.recommendations])
+    return services.shadows.answered(alias, ask, lambda answer: [song["song_id"] for song in answer.recommendations])

@@ -17,8 +17,8 @@ from app.domain.datasets import Dataset, DatasetState, SourceReference, Upload
 from app.domain.errors import Conflict, InvalidRequest, InvalidSource, NotFound, SegueError
 from app.domain.lease import Failure
 from app.domain.models import Fit, Model, ModelState
+from app.domain.plays import Play
 from app.domain.ports import Ids, Signals
-from app.domain.recommending import Play
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.retraining import RETRAINING_MOVES, Retraining, RetrainingSpec, RetrainingState
 from app.domain.training import fitted_by

@@ -8,7 +8,7 @@ import pytest
 
 from app.adapters.gathering import gathered
 from app.adapters.sources import inspect
-from app.domain.recommending import Play
+from app.domain.plays import Play
 
 CSV = "user_id,song_id,played_at\n1,a,2026-01-01T12:00:00Z\n1,a,2026-01-01T12:00:00Z\n2,b,2026-01-01T12:05:00Z\n"
 AT = 1_767_268_800_000

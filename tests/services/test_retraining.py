@@ -16,7 +16,7 @@ from app.domain.errors import Conflict, InvalidRequest, InvalidSource
 from app.domain.gates import GateLimits
 from app.domain.lease import Failure
 from app.domain.models import Fit, Model, Rival
-from app.domain.recommending import Play
+from app.domain.plays import Play
 from app.domain.retraining import RETRAINING_MOVES, Retraining, RetrainingSpec, RetrainingState
 from app.domain.tuning.trial import TrialOutcome, TrialRole
 from app.services.retraining import RetrainingFacts, RetrainingService
