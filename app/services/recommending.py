@@ -120,13 +120,11 @@ class RecommendingService:
         live = self._live.get(alias)
         wanted.demand_columns(live.model.columns)
         now_ms = epoch_ms(self._clock.now())
-        heard = self._heard(
-            live.model,
-            user_id,
-            self._histories.recent(user_id, limit=options.history_length),
-            options=options,
-            wanted=wanted,
-            now_ms=now_ms,
+        found = self._histories.recent(user_id, limit=options.history_length)
+        live, heard = _by_segment(
+            live,
+            wanted,
+            lambda model: self._heard(model, user_id, found, options=options, wanted=wanted, now_ms=now_ms),
         )
         return self._answered(live, heard, by=by, options=options, explain=explain, now_ms=now_ms)
 
@@ -180,7 +178,10 @@ class RecommendingService:
         live = self._live.get(alias)
         wanted.demand_columns(live.model.columns)
         now_ms = epoch_ms(self._clock.now())
-        heard = _given(live.model, heard_plays(history, now_ms=now_ms), wanted, options=options, now_ms=now_ms)
+        plays = heard_plays(history, now_ms=now_ms)
+        live, heard = _by_segment(
+            live, wanted, lambda model: _given(model, plays, wanted, options=options, now_ms=now_ms)
+        )
         return self._answered(live, heard, by="profile", options=options, explain=explain, now_ms=now_ms)
 
     def recommendations_in(
@@ -203,7 +204,10 @@ class RecommendingService:
         now_ms = epoch_ms(self._clock.now())
         # A millisecond apart, so that no song that was heard twice is taken for one play, and their order is kept.
         plays = [HeardSong(song_id, now_ms - place) for place, song_id in enumerate(reversed(session))]
-        heard = _given(live.model, heard_plays(plays, now_ms=now_ms), wanted, options=options, now_ms=now_ms)
+        given = heard_plays(plays, now_ms=now_ms)
+        live, heard = _by_segment(
+            live, wanted, lambda model: _given(model, given, wanted, options=options, now_ms=now_ms)
+        )
         return self._answered(live, heard, by="session", options=options, explain=explain, now_ms=now_ms)
 
     # What an answer rests on
@@ -403,6 +407,20 @@ def _done(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Search:
 
 def _told(model: LiveModel, found: Ranked, used: Weighed | None, *, explain: bool) -> list[Recommendation]:
     return explained(model, found, used) if explain else told(model, found)
+
+
+def _by_segment(live: Live, wanted: SongFilter, heard_by: Callable[[LiveModel], Heard]) -> tuple[Live, Heard]:
+    """The model that the user's segment has of its own under the alias, if it has one, and what it knows of the user.
+
+    The segment is that of the default model's songs.
+    """
+    heard = heard_by(live.model)
+    number = segment_of(live.model, heard.history) if live.segments else None
+    own = live if number is None else live.of(live.model.segments[number])
+    if own is live:
+        return live, heard
+    wanted.demand_columns(own.model.columns)
+    return own, heard_by(own.model)
 
 
 def _given(
