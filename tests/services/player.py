@@ -83,6 +83,7 @@ class Player:
     ) -> None:
         clock = clock or FakeClock()
         live = FixedModels(production=model or angle_model())
+        self.models = live
         self.histories = histories = UserHistories(
             units, listeners=listeners or FixedListeners(), cache=cache, monotonic=monotonic, sleep=lambda _s: None
         )
