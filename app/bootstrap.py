@@ -1,7 +1,7 @@
 """The composition root: builds every service from the settings, once a process."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -25,7 +25,6 @@ from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
 from app.domain.differences import Difference
-from app.domain.plays import Play
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions, weights_by_event
 from app.domain.serving import LiveModel
@@ -47,7 +46,7 @@ from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
-from app.services.retraining import RetrainingService
+from app.services.retraining import Gather, RetrainingService
 from app.services.serving import ServingService
 from app.services.shadowing import ShadowService
 from app.services.studies import StudyService
@@ -111,11 +110,15 @@ class Container:
 
 
 def build(
-    settings: Settings, *, clock: Clock | None = None, load_model: Callable[[Path, str], LiveModel] | None = None
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    load_model: Callable[[Path, str], LiveModel] | None = None,
+    gather: Gather | None = None,
 ) -> Container:
     """The services on the database and the folder that the settings name.
 
-    `clock` replaces the database's; `load_model` what reads a model's verified folder.
+    `clock` replaces the database's; `load_model` what reads a model's verified folder. Workers `gather` plays.
     """
     engine = create_engine(settings.database_url)
     units = SqlUnitsOfWork(engine, clock=clock)
@@ -154,7 +157,7 @@ def build(
         datasets=datasets,
         studies=studies,
         models=models,
-        gather=partial(_gather, memory_limit=settings.duckdb_memory_limit),
+        gather=gather,
         schedule=settings.retrain_cron,
         latest_tick=latest_tick,
     )
@@ -253,12 +256,6 @@ def _importance(found: Observed) -> Importance:
     from app.adapters.importance import importance  # noqa: PLC0415
 
     return importance(found)
-
-
-def _gather(source: Path, sent: Iterator[list[Play]], out: Path, *, memory_limit: str) -> int | None:
-    from app.adapters.gathering import gathered  # noqa: PLC0415
-
-    return gathered(source, sent, out=out, memory_limit=memory_limit)
 
 
 def _compare(one: Path, other: Path, /, *, k: int, segment_column: str | None) -> Difference:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
@@ -26,11 +26,11 @@ ADDRESS = re.compile(r"Segue listens on (http://\S+),")
 def environment(settings: Settings, **more: str) -> dict[str, str]:
     """This environment with the settings as variables; our own tests' other settings left out."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
-    fields = settings.model_dump(mode="json", exclude_none=True, exclude={"sources"})
+    fields = settings.model_dump(mode="json", exclude_none=True, exclude={"sources", "gates"})
     told = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in fields.items()}
     named = {f"SEGUE_{name.upper()}": value for name, value in told.items()}
     sources = json.dumps({name: str(path) for name, path in settings.sources.items()})
-    return kept | named | {"SEGUE_SOURCES": sources} | more
+    return kept | named | {"SEGUE_SOURCES": sources, "SEGUE_GATES": json.dumps(asdict(settings.gates))} | more
 
 
 def until(is_so: Callable[[], bool], what: str, *, within_s: float = 60.0, every_s: float = 0.03) -> None:

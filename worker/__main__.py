@@ -7,8 +7,10 @@ import queue
 import signal
 import sys
 import threading
+from functools import partial
 
 from app import config, log
+from app.adapters.gathering import gathered
 from app.bootstrap import Container, build
 from app.domain.models import IndexLimits
 from worker.environment import child_environment
@@ -102,7 +104,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     log.configure(level=settings.log_level, log_format=settings.log_format)
-    container = build(settings)
+    container = build(settings, gather=partial(gathered, memory_limit=settings.duckdb_memory_limit))
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: asked.put(received))  # the one call that a handler may make safely

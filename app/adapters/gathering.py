@@ -21,7 +21,7 @@ from app.domain.plays import Play
 SCHEMA = pa.schema({"user_id": pa.string(), "song_id": pa.string(), "played_at": pa.int64()})
 
 
-def gathered(source: Path, sent: Iterator[list[Play]], *, out: Path, memory_limit: str, threads: int = 1) -> int | None:
+def gathered(source: Path, sent: Iterator[list[Play]], out: Path, *, memory_limit: str, threads: int = 1) -> int | None:
     """Write the plays of both to `out`, as Parquet; how many that were sent the file did not have.
 
     None, and no file, when they cannot be joined or none were sent. Raises: InvalidSource, StorageFull, MemoryError.

@@ -66,7 +66,7 @@ class RetrainingService:
         datasets: DatasetService,
         studies: StudyService,
         models: ModelService,
-        gather: Gather,
+        gather: Gather | None,
         schedule: Mapping[str, str],
         latest_tick: LatestTick,
     ) -> None:
@@ -224,6 +224,9 @@ class RetrainingService:
 
     def _gathered(self, seen: Retraining) -> tuple[Upload | None, int | None]:
         """The plays of the source, read anew, with those sent since it was first made a dataset; none if none came."""
+        if self._gather is None:
+            msg = "Workers alone gather: they may load what reads plays."
+            raise RuntimeError(msg)
         with self._units.reading() as unit:
             root = _root(unit, seen)
             source = self._datasets.path(root.spec.plays)

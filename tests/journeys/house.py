@@ -16,6 +16,7 @@ import psutil
 from app.bootstrap import Container, build
 from app.config import Settings, load
 from app.domain.datasets import Dataset, DatasetState
+from app.domain.gates import GateLimits
 from app.domain.training import Trainer
 from app.domain.tuning.search_space import SearchSpace, Value, preset
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec, StudyState
@@ -252,6 +253,7 @@ def settings_for(
             "alias_poll_s": 0.1,
             "grace_s": 10.0,
             "worker_slots": 1,
+            "gates": GateLimits(paired_margin=None, segment_margin=None, coverage_share=None, popularity_shift=None),
             **changes,
         },
     )
