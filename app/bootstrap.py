@@ -11,6 +11,7 @@ from sqlalchemy.engine import Engine
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.exporting import csv_bytes, parquet_bytes
+from app.adapters.known_keys import KnownKeys
 from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
@@ -34,6 +35,7 @@ from app.services.events import EventService
 from app.services.exporting import ExportService
 from app.services.histories import UserHistories
 from app.services.importance import ImportanceService
+from app.services.keys import KeyService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
@@ -73,14 +75,18 @@ class Container:
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
+    keys: KeyService
+    known_keys: KnownKeys
 
     def start(self) -> None:
-        """Begin to follow the aliases."""
+        """Begin to follow the aliases and the keys."""
+        self.known_keys.start()
         self.live.start()
 
     def stop(self) -> None:
         """Stop following them and let the broker and the database go."""
         self.live.stop()
+        self.known_keys.stop()
         self.signals.close()
         self.engine.dispose()
 
@@ -106,6 +112,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     )
     own_clock = SystemClock() if clock is None else clock
     histories = UserHistories(units)
+    keys = KeyService(units, ids=ids, new_secret=_new_token)
     live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
     return Container(
         settings=settings,
@@ -141,6 +148,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             histories, live=live, clock=own_clock, defaults=recommendation_options(settings)
         ),
         plays=PlayService(units, histories=histories, clock=own_clock),
+        keys=keys,
+        known_keys=KnownKeys(usable=keys.usable, note_use=keys.note_use, outlives_s=settings.keys_outlive_s),
     )
 
 

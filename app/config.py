@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -19,6 +20,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 PREFIX = "SEGUE_"
 TEST_PREFIX = "SEGUE_TEST_"
 """Variables of the tests, which are no settings."""
+
+CLIENT_KEY = "SEGUE_KEY"
+"""Where those who call keep their API key; no setting either."""
 
 ENV_FILE = Path(".env")
 
@@ -66,6 +70,16 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address the server listens on.")
+    auth: Literal["keys", "off"] = Field(
+        default="keys",
+        description="Who may call: `keys`, whoever has an API key; `off`, everybody, on a loopback address only.",
+    )
+    keys_outlive_s: float = Field(
+        default=21_600,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds for which known API keys are taken while the database is away.",
+    )
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the server listens on; 0 takes a free one.")
     max_upload_bytes: ByteSize = Field(default=ByteSize(2 * GIB), ge=1, description="Largest upload taken.")
     max_body_bytes: ByteSize = Field(
@@ -231,10 +245,27 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("auth")
+    @classmethod
+    def _off_at_home_only(cls, value: str, info: ValidationInfo) -> str:
+        host = info.data.get("host")
+        if value == "off" and host is not None and not is_loopback(host):
+            msg = f"may be off on a loopback address alone, and {PREFIX}HOST is {host}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("auth", "log_level", "log_format", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_url(value: str) -> None:
@@ -282,7 +313,9 @@ def _unknown(env_file: Path | None) -> list[str]:
     return [
         name
         for name in names
-        if name.upper().startswith(PREFIX) and not name.upper().startswith(TEST_PREFIX) and name.upper() not in known
+        if name.upper().startswith(PREFIX)
+        and not name.upper().startswith(TEST_PREFIX)
+        and name.upper() not in {*known, CLIENT_KEY}
     ]
 
 

@@ -23,6 +23,7 @@ from app.api import (
     datasets,
     events,
     health,
+    keys,
     models,
     own_trials,
     plays,
@@ -36,6 +37,7 @@ from app.api import (
     uploads,
     warm_starts,
 )
+from app.api.authorizing import check_scopes
 from app.api.dependencies import Services
 from app.api.documentation import describe
 from app.api.following import Following
@@ -97,9 +99,11 @@ def create_app(container: Container) -> FastAPI:
         trials,
         models,
         aliases,
+        keys,
         health,
     ):
         app.include_router(subject.router, responses=problems(422, 500, 503))
+    check_scopes(app)
     tell_problems(app)
     describe(app)
     _add_metrics(app, services)
@@ -134,6 +138,9 @@ def services_of(container: Container) -> Services:
         plays=container.plays,
         status=container.live.status,
         poke=container.live.poke,
+        keys=container.keys,
+        key_scopes=container.known_keys.scopes if container.settings.auth == "keys" else None,
+        keys_changed=container.known_keys.look,
         max_upload_bytes=container.settings.max_upload_bytes,
         max_body_bytes=container.settings.max_body_bytes,
     )

@@ -49,6 +49,8 @@ OF_FRAMEWORK: dict[int, tuple[str, str]] = {
 """Code and detail of what the framework itself refuses."""
 
 DESCRIPTIONS: dict[int, str] = {
+    401: "There is no API key, or none that is known; `WWW-Authenticate` says how to send one.",
+    403: "The API key lacks the scope.",
     404: "There is no such thing.",
     408: "The client stopped sending.",
     409: "The present state forbids it, or the idempotency key belongs to another request.",
@@ -74,8 +76,16 @@ Field = dict[str, Any]
 class Refused(HTTPException):
     """A request that is refused before it reaches a service."""
 
-    def __init__(self, status: HTTPStatus, *, code: str, detail: str, pointer: str | None = None) -> None:
-        super().__init__(status, detail)
+    def __init__(
+        self,
+        status: HTTPStatus,
+        *,
+        code: str,
+        detail: str,
+        pointer: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, headers=headers)
         self.code = code
         self.pointer = pointer
 

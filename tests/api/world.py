@@ -25,6 +25,7 @@ from app.services.leasing import artifact_name
 from app.services.recommending import RecommendingService
 from app.services.serving import ServingService
 from tests.fakes.live_models import BruteForceModel
+from tests.keys import HEADERS, give_key
 from tests.values import outcome, statistics
 
 PLAYS_CSV = b"song_id,session_id\na,1\nb,1\nc,1\n"
@@ -138,6 +139,7 @@ def container_on(database_url: str, data_dir: Path, **settings: Any) -> Containe
         )
     )
     live = LiveIndexes(targets=container.models.targets, store=container.store, load=five_songs, poll_s=60)
+    give_key(container)
     recommending = RecommendingService(
         container.recommending._histories,
         live=live,
@@ -150,3 +152,8 @@ def container_on(database_url: str, data_dir: Path, **settings: Any) -> Containe
 def app_on(container: Container) -> FastAPI:
     """The app."""
     return create_app(container)
+
+
+def client_of(app: FastAPI, *, raise_server_exceptions: bool = True) -> TestClient:
+    """Asks the app, with the key of the tests."""
+    return TestClient(app, raise_server_exceptions=raise_server_exceptions, headers=HEADERS)

@@ -45,6 +45,7 @@ from app.config import Settings, load
 from app.log import configure
 from app.main import create_app
 from tests.benchmarks.model import N_USERS, publish_model, song_id, user_id
+from tests.keys import KEY
 
 CONSTANT = "/benchmark/constant"
 ROUTES = ("constant", "neighbours", "recommendations")
@@ -298,7 +299,8 @@ def answer_drives(port: int, *, n_connections: int) -> None:
     _await_ready(port)
     for line in sys.stdin:
         told = json.loads(line)
-        requests = [f"GET {path} HTTP/1.1\r\nHost: segue\r\n\r\n".encode() for path in told["paths"]]
+        head = f"HTTP/1.1\r\nHost: segue\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+        requests = [f"GET {path} {head}".encode() for path in told["paths"]]
         drive = uvloop.run(_driven(port, requests, n_connections=n_connections, seconds=told["seconds"]))
         print(json.dumps(asdict(drive)), flush=True)
 
