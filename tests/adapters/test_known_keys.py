@@ -62,7 +62,7 @@ def test_a_known_key_is_taken_without_another_look(database: Database) -> None:
     known = database.known()
     known.look()
     database.is_away = True
-    assert known.scopes(ID, SECRET) == {Scope.SERVE}
+    assert known.scopes(ID, SECRET) == frozenset({Scope.SERVE})
     assert known.scopes(ID, "t" * 43) is None
 
 
@@ -81,14 +81,14 @@ def test_known_keys_outlive_the_database_for_a_while(database: Database, caplog:
     database.now_s += OUTLIVES_S
     known.look()
     known.look()
-    assert known.scopes(ID, SECRET) == {Scope.SERVE}
+    assert known.scopes(ID, SECRET) == frozenset({Scope.SERVE})
     assert len([line for line in caplog.records if "cannot be read" in line.message]) == 1
     database.now_s += 1
     with pytest.raises(Unavailable):
         known.scopes(ID, SECRET)
     database.is_away = False
     known.look()
-    assert known.scopes(ID, SECRET) == {Scope.SERVE}
+    assert known.scopes(ID, SECRET) == frozenset({Scope.SERVE})
 
 
 def test_revoked_and_new_keys_are_so_at_the_next_look(database: Database) -> None:
@@ -99,13 +99,13 @@ def test_revoked_and_new_keys_are_so_at_the_next_look(database: Database) -> Non
     assert known.scopes(ID, SECRET) is None
     database.keys = [KEY]
     known.look()
-    assert known.scopes(ID, SECRET) == {Scope.SERVE}
+    assert known.scopes(ID, SECRET) == frozenset({Scope.SERVE})
 
 
 def test_keys_are_followed_until_it_is_stopped_and_uses_noted_then(database: Database) -> None:
     known = database.known(poll_s=0.01)
     known.start()
-    assert known.scopes(ID, SECRET) == {Scope.SERVE}
+    assert known.scopes(ID, SECRET) == frozenset({Scope.SERVE})
     database.keys = []
     until(lambda: known.scopes(ID, SECRET) is None, "the key is revoked", within_s=5)
     known.stop()

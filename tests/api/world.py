@@ -114,7 +114,7 @@ class World:
         """Every row of every table, and every file: what must not change when a request is refused."""
         with self.container.engine.connect() as connection:
             rows = {
-                table.name: [tuple(map(repr, row)) for row in connection.execute(sa.select(table))]
+                table.name: [tuple(map(repr, row)) for row in connection.execute(sa.select(*_lasting(table)))]
                 for table in tables.metadata.sorted_tables
             }
         root = self.container.settings.data_dir
@@ -122,6 +122,11 @@ class World:
             str(path.relative_to(root)) for path in root.rglob("*") if path.is_file() and "segue.db" not in path.name
         )
         return {**rows, "files": files}
+
+
+def _lasting(table: sa.Table) -> list[sa.Column[Any]]:
+    """The columns that only requests change; that a key was used is noted at leisure."""
+    return [column for column in table.columns if column.name != "last_used_at"]
 
 
 def container_on(database_url: str, data_dir: Path, **settings: Any) -> Container:  # noqa: ANN401 - any setting

@@ -62,7 +62,7 @@ def test_what_is_no_key_is_none(text: str) -> None:
 def test_a_known_key_grants_its_scopes_and_another_secret_nothing() -> None:
     keyring = Keyring([KEY])
     assert len(keyring) == 1
-    assert keyring.scopes(ID, SECRET) == {Scope.SERVE}
+    assert keyring.scopes(ID, SECRET) == frozenset({Scope.SERVE})
     assert keyring.scopes(ID, "t" * 43) is None
     assert keyring.scopes("key_" + "b" * 32, SECRET) is None
 
