@@ -16,6 +16,7 @@ from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
 from app.adapters.ranks import read_ranks
+from app.adapters.rate_limits import RateLimits
 from app.adapters.redis.signals import RedisSignals
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
@@ -77,6 +78,7 @@ class Container:
     plays: PlayService
     keys: KeyService
     known_keys: KnownKeys
+    rate_limits: RateLimits
 
     def start(self) -> None:
         """Begin to follow the aliases and the keys."""
@@ -150,6 +152,7 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         plays=PlayService(units, histories=histories, clock=own_clock),
         keys=keys,
         known_keys=KnownKeys(usable=keys.usable, note_use=keys.note_use, outlives_s=settings.keys_outlive_s),
+        rate_limits=RateLimits(settings.rate_limits, redis_url=settings.redis_url),
     )
 
 

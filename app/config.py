@@ -17,6 +17,8 @@ from dotenv import dotenv_values
 from pydantic import ByteSize, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.keys import Scope
+
 PREFIX = "SEGUE_"
 TEST_PREFIX = "SEGUE_TEST_"
 """Variables of the tests, which are no settings."""
@@ -28,6 +30,17 @@ ENV_FILE = Path(".env")
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MEMORY = re.compile(r"[1-9]\d*(\.\d+)?\s?([KMGT]i?B|%)")
+
+QUOTA = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
+
+RATE_LIMITS = {
+    Scope.READ: "6000/minute",
+    Scope.EVENTS: "60000/minute",
+    Scope.TUNE: "3000/minute",
+    Scope.PROMOTE: "600/minute",
+    Scope.ADMIN: "600/minute",
+}
+"""`serve` has none: counting would cost more than the answer, and overload sheds."""
 
 MIB = 1024**2
 GIB = 1024**3
@@ -79,6 +92,10 @@ class Settings(BaseSettings):
         ge=0,
         le=30 * 86_400,
         description="Seconds for which known API keys are taken while the database is away.",
+    )
+    rate_limits: Annotated[dict[Scope, str], NoDecode] = Field(
+        default_factory=lambda: dict(RATE_LIMITS),
+        description="Requests that a key may send, by scope: `read=6000/minute, …`; `none` for no limit at all.",
     )
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the server listens on; 0 takes a free one.")
     max_upload_bytes: ByteSize = Field(default=ByteSize(2 * GIB), ge=1, description="Largest upload taken.")
@@ -227,6 +244,26 @@ class Settings(BaseSettings):
                 msg = f"{name!r} is no name: letters, digits, '_', '-' and '.', at most 64"
                 raise ValueError(msg)
         return {name: path.expanduser().absolute() for name, path in value.items()}
+
+    @field_validator("rate_limits", mode="before")
+    @classmethod
+    def _by_scope(cls, value: object) -> object:
+        """Read `read=6000/minute, tune=600/minute`."""
+        if not isinstance(value, str):
+            return value
+        if value.lower() == "none":
+            return {}
+        quotas = [quota.partition("=") for quota in value.split(",")]
+        return {scope.strip().lower(): quota.strip() for scope, _, quota in quotas}
+
+    @field_validator("rate_limits")
+    @classmethod
+    def _quotas(cls, value: dict[Scope, str]) -> dict[Scope, str]:
+        for quota in value.values():
+            if QUOTA.fullmatch(quota) is None:
+                msg = "must be quotas such as read=6000/minute, tune=600/minute, or none"
+                raise ValueError(msg)
+        return value
 
     @field_validator("heartbeat_interval_s")
     @classmethod

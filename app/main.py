@@ -42,6 +42,7 @@ from app.api.dependencies import Services
 from app.api.documentation import describe
 from app.api.following import Following
 from app.api.observing import Figures, Observed
+from app.api.plain_neighbours import PlainNeighbours
 from app.api.problems import problems, tell_problems
 from app.api.served import ServedAliases
 from app.api.stop_signals import at_stop
@@ -78,6 +79,7 @@ def create_app(container: Container) -> FastAPI:
         redirect_slashes=False,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "operation_spans": False},  # /metrics tells
     )
     app.state.services = services
     app.state.upload_threads = anyio.CapacityLimiter(uploads.MOST_AT_ONCE)
@@ -106,6 +108,7 @@ def create_app(container: Container) -> FastAPI:
     check_scopes(app)
     tell_problems(app)
     describe(app)
+    _add_plain_neighbours(app, services)
     _add_metrics(app, services)
     return app
 
@@ -141,9 +144,16 @@ def services_of(container: Container) -> Services:
         keys=container.keys,
         key_scopes=container.known_keys.scopes if container.settings.auth == "keys" else None,
         keys_changed=container.known_keys.look,
+        hit=container.rate_limits.hit,
+        limited_scopes=frozenset(container.settings.rate_limits),
         max_upload_bytes=container.settings.max_upload_bytes,
         max_body_bytes=container.settings.max_body_bytes,
     )
+
+
+def _add_plain_neighbours(app: FastAPI, services: Services) -> None:
+    (route,) = (route for route in songs.router.routes if isinstance(route, songs.NeighboursRoute))
+    app.add_middleware(PlainNeighbours, serving=services.serving, key_scopes=services.key_scopes, route=route)
 
 
 def _add_metrics(app: FastAPI, services: Services) -> None:

@@ -91,6 +91,18 @@ def test_keys_may_be_off_on_no_other(monkeypatch: pytest.MonkeyPatch, host: str)
     assert problems == {"SEGUE_AUTH": f"may be off on a loopback address alone, and SEGUE_HOST is {host}"}
 
 
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("none", {}),
+        ("serve=9/second", {"serve": "9/second"}),
+        (" Read = 1/day ,tune=2/hour", {"read": "1/day", "tune": "2/hour"}),
+    ],
+)
+def test_quotas_are_by_scope(monkeypatch: pytest.MonkeyPatch, given: str, wanted: dict[str, str]) -> None:
+    assert settings_of(monkeypatch, {"RATE_LIMITS": given}).rate_limits == wanted
+
+
 def test_the_key_of_a_caller_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEGUE_KEY", "segue_secret")
     assert "segue_secret" not in repr(load())
@@ -122,6 +134,9 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
         ("PORT", "70000", "65535"),
         ("HOST", " ", "at least 1 character"),
         ("AUTH", "on", "'keys' or 'off'"),
+        ("RATE_LIMITS", "read", "must be quotas"),
+        ("RATE_LIMITS", "read=lots", "must be quotas"),
+        ("RATE_LIMITS", "everything=1/minute", "read"),
         ("KEYS_OUTLIVE_S", "-1", "greater than or equal to 0"),
         ("LEASE_S", "0", "greater than or equal to 1"),
         ("LEASE_S", "nan", "3600"),

@@ -113,11 +113,10 @@ def write_model(
         if built is not None:
             write_index(built.inverted, staged / INDEX)
         facts = _facts(staged, vectors, built, limits)
-        inverted = None if built is None else built.inverted
-        search = _search(vectors, None if len(known) <= limits.exact_up_to else inverted, threads=threads)
+        search = _search(vectors, None if len(known) <= limits.exact_up_to else built, threads=threads)
         _write_neighbours(staged, queries, search, facts, on_progress=on_progress)
         _write_histories(staged, histories, known, n_songs=songs.num_rows)
-        _write_told(staged, facts, inverted, scoring=scoring, lineage=lineage)
+        _write_told(staged, facts, None if built is None else built.inverted, scoring=scoring, lineage=lineage)
     return facts
 
 
@@ -201,7 +200,11 @@ def _facts(staged: Path, vectors: Matrix, built: BuiltInvertedFile | None, limit
         n_neighbours=n_neighbours,
         recall=recall,
         profile_recall=1.0 if built is None else built.profile_recall,
-        neighbour_recall=None if n_neighbours == 0 else 1.0 if n_songs <= limits.exact_up_to else recall,
+        neighbour_recall=None
+        if n_neighbours == 0
+        else 1.0
+        if built is None or n_songs <= limits.exact_up_to
+        else built.song_recall,
         coding=Coding.FLOAT32 if built is None else built.inverted.coding,
         size_bytes=0 if built is None else (staged / INDEX).stat().st_size,
     )
@@ -210,9 +213,9 @@ def _facts(staged: Path, vectors: Matrix, built: BuiltInvertedFile | None, limit
 _Search = Callable[[Matrix, int], tuple[NDArray[np.signedinteger], NDArray[np.float32]]]
 
 
-def _search(vectors: Matrix, inverted: InvertedFile | None, *, threads: int) -> _Search:
-    if inverted is not None:
-        return partial(inverted.search, threads=threads)
+def _search(vectors: Matrix, built: BuiltInvertedFile | None, *, threads: int) -> _Search:
+    if built is not None:
+        return partial(built.inverted.search, threads=threads, n_probed=built.n_probed_for_songs)
     exact = ExactNeighbourSearch(threads=threads)
     return lambda queries, k: exact.search(Rows(vectors), Rows(queries), k)
 

@@ -107,12 +107,13 @@ class InvertedFile:
         """Cells searched for each query."""
         return int(self.index.nprobe)
 
-    def search(self, queries: Matrix, k: int, *, threads: int = 1) -> Found:
-        """As `FlatIndex`, on so many cores."""
+    def search(self, queries: Matrix, k: int, *, threads: int = 1, n_probed: int | None = None) -> Found:
+        """As `FlatIndex`, on so many cores, in so many cells."""
         faiss.omp_set_num_threads(threads)
         if self.coding is Coding.FLOAT32:
-            return _searched(self.index, queries, k=k)
-        candidates, _ = _searched(self.index, queries, k=min(RERANKED * k, max(k, self.index.ntotal)))
+            return _searched(self.index, queries, k=k, n_probed=n_probed)
+        n_candidates = min(RERANKED * k, max(k, self.index.ntotal))
+        candidates, _ = _searched(self.index, queries, k=n_candidates, n_probed=n_probed)
         return _compared(candidates, queries, self._vectors, k=k)
 
 
@@ -131,11 +132,16 @@ def planned(n_songs: int, dim: int, *, limits: IndexLimits) -> Coding | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuiltInvertedFile:
-    """An inverted file and what was measured of it; `profile_recall` is None where there was no profile to try."""
+    """An inverted file and what was measured of it; `profile_recall` is None where there was no profile to try.
+
+    Profiles lie between songs and ask for more cells: for songs' own queries `n_probed_for_songs` are enough.
+    """
 
     inverted: InvertedFile
     recall: float
     profile_recall: float | None
+    n_probed_for_songs: int
+    song_recall: float
 
 
 def built_inverted_file(
@@ -159,16 +165,26 @@ def built_inverted_file(
     expected = without_itself(exact, itself)
     index.nprobe = 1
     reached = -1.0
+    for_songs: tuple[int, float] | None = None
     while True:
         rows, _ = inverted.search(asked, RECALL_K + 1, threads=threads)
         found = without_itself(rows, itself)
         recall = _recall(expected[: len(sample)], found[: len(sample)])
         of_profiles = None if len(asked) == len(sample) else _recall(expected[len(sample) :], found[len(sample) :])
+        if for_songs is None and recall >= MIN_RECALL:
+            for_songs = inverted.n_probed, recall
         least = min(recall, 1.0 if of_profiles is None else of_profiles)
         is_enough = least >= MIN_RECALL or (coding is not Coding.FLOAT32 and least - reached < LEAST_GAIN)
         reached = least
         if is_enough or inverted.n_probed == inverted.n_lists:
-            return BuiltInvertedFile(inverted=inverted, recall=recall, profile_recall=of_profiles)
+            n_probed, song_recall = for_songs or (inverted.n_probed, recall)
+            return BuiltInvertedFile(
+                inverted=inverted,
+                recall=recall,
+                profile_recall=of_profiles,
+                n_probed_for_songs=n_probed,
+                song_recall=song_recall,
+            )
         index.nprobe = min(2 * inverted.n_probed, inverted.n_lists)
 
 
@@ -253,14 +269,18 @@ INDEX_OF = {
 }
 
 
-def _searched(index: faiss.Index, queries: Matrix, *, k: int) -> Found:
+def _searched(index: faiss.Index, queries: Matrix, *, k: int, n_probed: int | None = None) -> Found:
     if not np.isfinite(queries).all():
         msg = "Queries must be finite to be searched with."
         raise ValueError(msg)
     rows = np.full((len(queries), k), -1, dtype=np.int64)
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     n_found = min(k, index.ntotal)
-    found_scores, found = index.search(np.ascontiguousarray(queries, dtype=np.float32), n_found)
+    how = None
+    if n_probed is not None:
+        how = faiss.SearchParametersIVF()
+        how.nprobe = n_probed
+    found_scores, found = index.search(np.ascontiguousarray(queries, dtype=np.float32), n_found, params=how)
     found_scores[found < 0] = -np.inf
     order = np.lexsort((found, -found_scores), axis=-1)
     rows[:, :n_found] = np.take_along_axis(found, order, axis=1)

@@ -11,10 +11,11 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import Depends, Header, Path, Request, Response
 
-from app.api.authorizing import KeyScopes
+from app.api.authorizing import Hit, KeyScopes
 from app.api.following import Following
 from app.api.problems import Refused
 from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
+from app.domain.keys import Scope
 from app.domain.serving import ServingStatus
 from app.services.asking import AskingService
 from app.services.comparing import ComparisonService
@@ -65,6 +66,8 @@ class Services:
     keys: KeyService
     key_scopes: KeyScopes | None
     keys_changed: Callable[[], None]
+    hit: Hit
+    limited_scopes: frozenset[Scope]
     status: Callable[[], ServingStatus]
     poke: Callable[[], None]
     max_upload_bytes: int

@@ -21,7 +21,8 @@ Work that takes long answers 202 with a `Location` to look at. Lists take `limit
 
 Every request carries an API key, `Authorization: Bearer segue_…`, but for those to `/health`, `/metrics` and this
 description. Each operation names the scope that its key needs: `serve`, `events`, `read`, `tune`, `promote` or `admin`.
-`tune` and `promote` imply `read`, `admin` implies all.
+`tune` and `promote` imply `read`, `admin` implies all. A key that calls too often is told 429 with `Retry-After`;
+answers say what is left by `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10).
 """
 
 SCHEME = "key"
@@ -78,7 +79,7 @@ def _with_security(schema: dict[str, Any]) -> dict[str, Any]:
     """What each operation asks of a key, and that it may refuse one."""
     schema["components"]["securitySchemes"] = SCHEMES
     problem = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    refusals = {str(status): {"description": DESCRIPTIONS[status], "content": problem} for status in (401, 403)}
+    refusals = {str(status): {"description": DESCRIPTIONS[status], "content": problem} for status in (401, 403, 429)}
     for operation, needed in SCOPES.items():
         method, _, path = operation.partition(" ")
         described = schema["paths"][path.replace(":path}", "}")][method.lower()]

@@ -64,6 +64,18 @@ def granted(scopes: Collection[Scope]) -> frozenset[Scope]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """What a key has left of its requests in a scope once one more was counted; all is back in `reset_s` seconds."""
+
+    scope: Scope
+    limit: int
+    window_s: int
+    remaining: int
+    reset_s: int
+    is_exceeded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiKey:
     """A key as it is kept, without its secret."""
 

@@ -164,7 +164,11 @@ def test_an_inverted_file_is_tuned_for_profiles_too() -> None:
     profiles = np.array([vectors[[row, row + 700]].mean(axis=0) for row in range(200)])
     built = built_inverted_file(vectors, vectors, profiles=profiles, threads=1)
     assert built.profile_recall is not None
-    assert min(built.recall, built.profile_recall) >= 0.98
+    assert min(built.recall, built.song_recall, built.profile_recall) >= 0.98
+    assert built.n_probed_for_songs <= built.inverted.n_probed
+    assert built.song_recall <= built.recall
+    few, _ = built.inverted.search(vectors, 11, n_probed=built.n_probed_for_songs)
+    assert (few[:, 0] == np.arange(1_500)).mean() > 0.99
 
 
 @pytest.mark.parametrize(

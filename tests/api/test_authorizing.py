@@ -120,6 +120,20 @@ def test_every_operation_takes_the_least_key_that_it_names(
             assert answer.status_code not in {401, 403}, f"{method} {path}"
 
 
+def test_neighbours_that_are_there_are_for_those_who_may_ask(world: World) -> None:
+    """The plainest question is answered before the router."""
+    world.built_model()
+    path = "/v1/songs/a/neighbours"
+    assert world.client.get(path).status_code == 200
+    stranger = TestClient(world.app)
+    assert_refused(stranger.get(path), 401, "no_key", path)
+    reader = world.client.post("/v1/keys", json={"name": "reader", "scopes": ["read"]}).json()["key"]
+    assert_refused(stranger.get(path, headers={"Authorization": f"Bearer {reader}"}), 403, "missing_scope", path)
+    assert_refused(
+        stranger.get(path, headers=[("Authorization", HEADERS["Authorization"])] * 2), 401, "unknown_key", path
+    )
+
+
 def test_the_body_is_not_read_before_the_key(settled: World, stranger: TestClient) -> None:
     answer = stranger.post("/v1/studies", content=b"{", headers={"Content-Type": "application/json"})
     assert answer.status_code == 401
@@ -184,4 +198,20 @@ def test_a_server_that_could_never_read_the_keys_says_so(sqlite_url: str, tmp_pa
 def test_keys_may_be_off_at_home(sqlite_url: str, tmp_path: Path) -> None:
     container = container_on(sqlite_url, tmp_path / "store", auth="off")
     assert TestClient(app_on(container)).get("/v1/studies").status_code == 200
+    container.stop()
+
+
+def test_a_key_that_calls_too_often_is_told_when_to_come_again(sqlite_url: str, tmp_path: Path) -> None:
+    container = container_on(sqlite_url, tmp_path / "store", rate_limits={"read": "2/hour"})
+    client = client_of(app_on(container))
+    for remaining in (1, 0):
+        answer = client.get("/v1/studies")
+        assert (answer.status_code, answer.headers["RateLimit-Policy"]) == (200, '"read";q=2;w=3600')
+        assert answer.headers["RateLimit"].startswith(f'"read";r={remaining};t=')
+    refused = client.get("/v1/datasets")
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert refused.headers["Content-Type"] == "application/problem+json"
+    assert 3500 < int(refused.headers["Retry-After"]) <= 3600
+    assert refused.headers["RateLimit"] == f'"read";r=0;t={refused.headers["Retry-After"]}'
+    assert client.get("/v1/songs").status_code == 503  # another scope; nothing is live
     container.stop()

@@ -31,7 +31,7 @@ SPREAD = 0.7
 MADE_ROWS = 250_000
 KINDS_HEARD = 4
 N_USERS = 1_000
-HISTORY_LENGTH = 200
+HISTORY_LENGTH = 100
 WORDS = ("Night", "Río", "Glass", "Harbour", "Été", "Wolves", "Paper", "Sleep", "Signal", "Moth", "Ember", "Låt")
 
 
@@ -75,7 +75,7 @@ def _n_centres(n_songs: int) -> int:
 
 
 def histories(n_songs: int) -> Histories:
-    """Users who each heard 200 songs of a few kinds over the last two months."""
+    """Users who each heard 100 songs of a few kinds over the last two months."""
     rng = np.random.default_rng(1)
     n_plays = N_USERS * HISTORY_LENGTH
     ages_ms = np.sort(rng.integers(0, 60 * 86_400_000, (N_USERS, HISTORY_LENGTH)), axis=1)[:, ::-1]

@@ -1,0 +1,65 @@
+"""The plain question is answered before the router, with the bytes that the route answers with."""
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.api.schemas.songs import NeighboursParameters, NeighboursView
+from tests.api.world import World
+
+PATH = "/v1/songs/a/neighbours"
+
+
+@pytest.fixture
+def client(world: World) -> TestClient:
+    """A server with a live model."""
+    world.built_model()
+    return world.client
+
+
+@pytest.mark.parametrize("query", ["", "k=1", "k=3", "k=10", "k=100"])
+def test_a_plain_question_gets_the_bytes_of_the_route(client: TestClient, query: str) -> None:
+    plain = client.get(f"{PATH}?{query}")
+    routed = client.get(f"{PATH}?{query}{'&' if query else ''}alias=production")
+    assert (plain.status_code, routed.status_code) == (200, 200)
+    assert plain.content == routed.content
+    assert {name for name in plain.headers if name != "x-request-id"} == {
+        name for name in routed.headers if name != "x-request-id"
+    }
+    assert plain.headers["Content-Type"] == routed.headers["Content-Type"]
+    NeighboursView.model_validate_json(plain.content)
+
+
+def test_without_k_the_answer_is_as_long_as_the_route_says(client: TestClient) -> None:
+    default = NeighboursParameters.model_fields["k"].default
+    assert client.get(PATH).content == client.get(f"{PATH}?k={default}").content
+
+
+@pytest.mark.parametrize("query", ["k=0", "k=101", "k=x", "k=", "n=3", "k=%31&n=2"])
+def test_a_wrong_question_is_answered_by_the_route(client: TestClient, query: str) -> None:
+    refused = client.get(f"{PATH}?{query}")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_request")
+
+
+def test_an_unknown_song_is_a_problem(client: TestClient) -> None:
+    missing = client.get("/v1/songs/nowhere/neighbours?k=3")
+    assert (missing.status_code, missing.headers["Content-Type"]) == (404, "application/problem+json")
+
+
+def test_before_a_model_is_live_there_is_a_problem(world: World) -> None:
+    refused = world.client.get(PATH)
+    assert (refused.status_code, refused.json()["code"]) == (503, "nothing_live")
+
+
+def test_an_id_of_any_text_still_has_neighbours(client: TestClient) -> None:
+    for path in ("/v1/songs/AC%2Fneighbours/neighbours", "/v1/songs/sch%C3%B6n%20%F0%9F%8E%B5%3F%23%25/neighbours"):
+        assert client.get(path).status_code == 200
+
+
+def test_other_methods_are_refused(client: TestClient) -> None:
+    assert client.post(PATH).status_code == 405
+
+
+def test_it_is_counted_as_the_route(client: TestClient) -> None:
+    client.get(PATH)
+    figures = client.get("/metrics").text
+    assert 'http_requests_total{method="GET",route="/v1/songs/{song_id:path}/neighbours",status="200"}' in figures
