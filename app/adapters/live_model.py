@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from app.adapters.corpus import Histories
 from app.adapters.id_lookup import IdLookup, texts_of
+from app.adapters.song_columns import SongColumns
 from app.adapters.song_search import SongSearch
 from app.adapters.vector_index import VectorIndex, others
 from app.domain.embedding import Matrix
 from app.domain.errors import DamagedArtifact
+from app.domain.filtering import Mask, Rows, Scores, SongFilter, best_passing, first_passing, masked
 from app.domain.recommending import History
 from app.domain.serving import Detail, Neighbour, Song
 
@@ -43,6 +45,7 @@ class LoadedModel:
         neighbour_scores: NDArray[np.float32],
         index: VectorIndex,
         histories: Histories | None = None,
+        vectors: Matrix | None = None,
     ) -> None:
         n_songs = songs.num_rows
         if not len(queries) == len(neighbours) == len(neighbour_scores) == n_songs:
@@ -51,6 +54,7 @@ class LoadedModel:
         self._model_id = model_id
         # Plain views of the maps save a microsecond an access. A mapped file is never cut short: folders are replaced.
         self._queries = np.asarray(queries)
+        self._vectors = self._queries if vectors is None or vectors is queries else np.asarray(vectors)
         self._neighbours = np.asarray(neighbours)
         self._scores = np.asarray(neighbour_scores)
         self._index = index
@@ -59,6 +63,7 @@ class LoadedModel:
         self._artists = texts_of(songs.column("artist"))
         self._n_plays = songs.column("n_plays").to_numpy()
         self._details = songs.drop_columns(list(NAMED_COLUMNS))
+        self._columns = SongColumns(songs.drop_columns(["song_id", "title", "n_plays"]), told=_detail)
         self._rows = IdLookup(self._ids)
         self._search = SongSearch(songs.column("title"), songs.column("artist"))
         self._histories = None if histories is None else _viewed(histories)
@@ -85,7 +90,7 @@ class LoadedModel:
     def neighbours(self, row: int, k: int) -> list[Neighbour]:
         """The song's k nearest, looked up while so many are kept, else searched; fewer when the model knows fewer."""
         ids, titles, artists = self._ids, self._titles, self._artists
-        found, scores = self._nearest(row, k)
+        found, scores = self.nearest(row, k)
         return [
             {
                 "song_id": str(ids[near]),
@@ -97,7 +102,8 @@ class LoadedModel:
             if near >= 0
         ]
 
-    def _nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
+    def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
+        """The rows and scores of the same; -1 pads."""
         n_kept = self._neighbours.shape[1]
         if k <= n_kept or n_kept >= self.n_songs - 1:
             return self._neighbours[row, :k].tolist(), self._scores[row, :k].tolist()
@@ -108,6 +114,50 @@ class LoadedModel:
     def query_rows(self, rows: NDArray[np.int64]) -> Matrix:
         """The songs' unit query rows, float32 `(n, dim)`, a copy."""
         return self._queries[rows]
+
+    def song_rows(self, rows: NDArray[np.int64]) -> Matrix:
+        """The songs' rows that are searched, float32 `(n, dim)`, a copy."""
+        return self._vectors[rows]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a filter may name."""
+        return self._columns.names
+
+    def carriers(self, column: str, values: tuple[str, ...]) -> Mask:
+        """Which songs have one of the values in a column, bool `(n,)`; not to be changed."""
+        return self._columns.carriers(column, values)
+
+    @property
+    def artists(self) -> NDArray[np.int32]:
+        """The numbers of the songs' artists, -1 for none; not to be changed."""
+        return self._columns.codes("artist").of_song
+
+    def artist_number(self, artist: str) -> int | None:
+        """The artist's number; None when no song has it."""
+        return self._columns.codes("artist").number_of.get(artist)
+
+    def search_within(self, vector: Matrix, k: int, *, wanted: SongFilter, excluded: Rows) -> tuple[Rows, Scores]:
+        """The k best songs that the filter lets pass, but for rows excluded. Raises: InvalidRequest."""
+        passing, excluded = self._passing(wanted, excluded)
+        return best_passing(self, vector, k=k, passing=passing, excluded=excluded, max_per_artist=wanted.max_per_artist)
+
+    def popular_within(self, k: int, *, wanted: SongFilter, excluded: Rows) -> Rows:
+        """The k most played songs that the filter lets pass, but for rows excluded. Raises: InvalidRequest."""
+        passing, excluded = self._passing(wanted, excluded)
+        return first_passing(
+            self.n_songs,
+            k=k,
+            passing=passing,
+            excluded=excluded,
+            artists=self.artists,
+            max_per_artist=wanted.max_per_artist,
+        )
+
+    def _passing(self, wanted: SongFilter, excluded: Rows) -> tuple[Mask | None, Rows]:
+        wanted.demand_columns(self.columns)
+        rows = self.rows(wanted.exclude)
+        return masked(wanted, self.carriers), np.concatenate([excluded, rows[rows >= 0]])
 
     def search(self, vector: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The k songs nearest to a vector `(dim,)`, best first, and their scores; -1 pads."""

@@ -165,6 +165,7 @@ def load_model(path: Path, model_id: str) -> LoadedModel:
         neighbour_scores=stored.neighbour_scores,
         index=open_index(stored),
         histories=stored.histories,
+        vectors=stored.vectors,
     )
     model.warm_up()
     return model

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 
 import limits
-from limits.aio.storage import MemoryStorage, RedisStorage, Storage
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 
@@ -32,6 +32,7 @@ class RateLimits:
         self._quotas = {scope: limits.parse(quota) for scope, quota in quotas.items()}
         self._here = FixedWindowRateLimiter(MemoryStorage())
         self._redis_url = redis_url
+        self._storage: RedisStorage | None = None
         self._shared: FixedWindowRateLimiter | None = None
         self._away_until = 0.0
         self._is_away = False
@@ -54,13 +55,20 @@ class RateLimits:
                 return counted
         return await _counted(self._here, quota, key_id, scope)
 
+    async def close(self) -> None:
+        """Let the connections to Redis go."""
+        if self._storage is not None:
+            client = self._storage.bridge.storage  # type: ignore[attr-defined]  # limits has no way to close it
+            await client.aclose()
+
     def _limiter(self, redis_url: str) -> FixedWindowRateLimiter:
         if self._shared is None:  # made on the loop that it lives on
-            self._shared = FixedWindowRateLimiter(_storage(redis_url))
+            self._storage = _storage(redis_url)
+            self._shared = FixedWindowRateLimiter(self._storage)
         return self._shared
 
 
-def _storage(redis_url: str) -> Storage:
+def _storage(redis_url: str) -> RedisStorage:
     return RedisStorage(
         f"async+{redis_url}".replace("async+unix:", "async+redis+unix:"),
         wrap_exceptions=True,

@@ -8,12 +8,12 @@ No key, or none that is known: 401. A known key without the scope: 403. One that
 it costs no second look for the route, and covers routes that read their parameters in their own way.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI
 from fastapi.routing import APIRoute, iter_route_contexts
+from starlette.routing import BaseRoute
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api import scopes
@@ -123,9 +123,9 @@ def _parted(authorization: bytes) -> tuple[str, str] | None:
     return keys.parted(authorization[len(SCHEME) :].decode("latin-1"))
 
 
-def check_scopes(app: FastAPI) -> None:
-    """Return when every operation of the app asks for its scope. Raises: LookupError."""
-    for context in iter_route_contexts(app.routes):
+def check_scopes(routes: Sequence[BaseRoute]) -> None:
+    """Return when every operation among the routes asks for its scope. Raises: LookupError."""
+    for context in iter_route_contexts(routes):
         route = getattr(context, "original_route", context)
         if isinstance(route, APIRoute) and not isinstance(route, ScopedRoute):
             msg = f"{route.path} asks nobody for a key: its router needs the route class ScopedRoute or StrictRoute."

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.embedding import Matrix
+from app.domain.filtering import Mask, Rows, Scores, SongFilter
 from app.domain.models import Alias
 from app.domain.recommending import History, PlayVerdict
 
@@ -141,8 +142,45 @@ class LiveModel(Protocol):
         """The song's k nearest, looked up, k at most 100."""
         ...
 
+    def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
+        """The rows and scores of the same; -1 pads."""
+        ...
+
     def query_rows(self, rows: NDArray[np.int64]) -> Matrix:
         """The songs' unit query rows, float32 `(n, dim)`."""
+        ...
+
+    def song_rows(self, rows: NDArray[np.int64]) -> Matrix:
+        """The songs' rows that are searched, float32 `(n, dim)`, a copy."""
+        ...
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a filter may name: the artist, and the further columns of the songs table."""
+        ...
+
+    def carriers(self, column: str, values: tuple[str, ...]) -> Mask:
+        """Which songs have one of the values in a column, bool `(n,)`; not to be changed."""
+        ...
+
+    @property
+    def artists(self) -> NDArray[np.int32]:
+        """The numbers of the songs' artists, int32 `(n,)`, -1 for none; not to be changed."""
+        ...
+
+    def artist_number(self, artist: str) -> int | None:
+        """The artist's number; None when no song has it."""
+        ...
+
+    def search_within(self, vector: Matrix, k: int, *, wanted: SongFilter, excluded: Rows) -> tuple[Rows, Scores]:
+        """The k best songs that the filter lets pass, best first, but for rows excluded, and their scores.
+
+        Fewer only where so few pass. Raises: InvalidRequest for a column that there is not.
+        """
+        ...
+
+    def popular_within(self, k: int, *, wanted: SongFilter, excluded: Rows) -> Rows:
+        """The k most played songs that the filter lets pass, but for rows excluded. Raises: InvalidRequest."""
         ...
 
     def search(self, vector: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

@@ -131,3 +131,25 @@ def test_further_columns_are_told_as_json_has_them() -> None:
 
 def test_without_histories_nobody_has_one() -> None:
     assert model().history("ann") is None
+
+
+def test_filters_read_values_of_any_type_as_json_has_them() -> None:
+    songs = model(
+        year=[1999, None, 3],
+        mean=[math.nan, 1.5, 2.0],
+        released=[dt.date(2020, 1, 2)] * 3,
+        tags=[["x", "y"], None, ["x"]],
+        live=[True, False, None],
+    )
+
+    def which(column: str, *values: str) -> list[int]:
+        return np.flatnonzero(songs.carriers(column, values)).tolist()
+
+    assert which("year", "1999", "3") == [0, 2]
+    assert which("mean", "1.5") == [1]
+    assert which("mean", "2") == [2]
+    assert which("mean", "nan") == []
+    assert which("released", "2020-01-02") == [0, 1, 2]
+    assert which("tags", "['x']") == [2]
+    assert which("live", "true") == [0]
+    assert which("artist", "a") == [0, 1, 2]

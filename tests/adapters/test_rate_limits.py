@@ -18,7 +18,10 @@ def hits(limits: RateLimits, *asked: tuple[str, Scope]) -> list[Quota | None]:
     """What each request in turn leaves."""
 
     async def ask() -> list[Quota | None]:
-        return [await limits.hit(key, scope) for key, scope in asked]
+        try:
+            return [await limits.hit(key, scope) for key, scope in asked]
+        finally:
+            await limits.close()
 
     return asyncio.run(ask())
 
@@ -49,7 +52,9 @@ def test_nobody_is_refused_because_redis_is_away(valkey: ValkeyServer, caplog: p
     async def ask() -> list[Quota | None]:
         counted = [await limits.hit(KEY, Scope.READ)]
         valkey.stop()
-        return [*counted, *[await limits.hit(KEY, Scope.READ) for _ in range(3)]]
+        counted += [await limits.hit(KEY, Scope.READ) for _ in range(3)]
+        await limits.close()
+        return counted
 
     with caplog.at_level(logging.WARNING):
         assert exceeded(asyncio.run(ask())) == [False, False, False, True]

@@ -158,7 +158,7 @@ def test_a_route_without_a_scope_cannot_be_made() -> None:
     plain.get("/secrets")(nothing)
     app.include_router(plain)
     with pytest.raises(LookupError, match="/v1/secrets asks nobody"):
-        check_scopes(app)
+        check_scopes(app.routes)
 
 
 def test_a_key_is_made_shown_once_and_revoked(world: World) -> None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from app.adapters.corpus import Histories
 from app.adapters.live_model import LoadedModel
 from app.domain.embedding import Matrix, unit_rows
+from app.domain.errors import InvalidRequest
+from app.domain.filtering import SongFilter
 from app.domain.recommending import HeardSong
 from app.domain.serving import LiveModel, Song
 from tests.fakes.live_models import BruteForceModel
@@ -130,3 +132,50 @@ def test_histories_are_those_of_the_dataset(model: LiveModel) -> None:
     assert history is not None
     assert (history.songs.tolist(), history.played_at_ms.tolist()) == ([3, 1], [10, 20])
     assert model.history("cat") is None
+
+
+NONE = np.empty(0, dtype=np.int64)
+
+
+def test_a_filtered_search_gives_the_best_that_pass(model: LiveModel) -> None:
+    wanted = SongFilter.parsed(["language=gd", "year=1991", "year=1995", "year=1996", "year=2019"])
+    rows, scores = model.search_within(VECTORS[5], 10, wanted=wanted, excluded=NONE)
+
+    expected = VECTORS @ VECTORS[5]
+    assert rows.tolist() == sorted([1, 5, 29], key=lambda row: -expected[row])
+    assert scores.tolist() == pytest.approx(expected[rows].tolist())
+
+
+def test_excluded_songs_and_further_songs_of_an_artist_are_left_out(model: LiveModel) -> None:
+    wanted = SongFilter(exclude=(SONGS[2].song_id, "song"), max_per_artist=1)
+    rows, _ = model.search_within(VECTORS[1], N_SONGS, wanted=wanted, excluded=np.array([1, 3]))
+
+    best = [row for row in np.argsort(-(VECTORS @ VECTORS[1])).tolist() if row not in {1, 2, 3}]
+    first_mogwai = next(row for row in best if row % 3)
+    assert rows.tolist() == [row for row in best if row % 3 == 0 or row == first_mogwai]
+    popular = model.popular_within(4, wanted=wanted, excluded=np.array([1, 3]))
+    assert popular.tolist() == [0, 4, 6, 9]
+
+
+def test_a_filter_on_a_column_that_there_is_not_names_those_there_are(model: LiveModel) -> None:
+    assert model.columns == ("artist", "language", "year")
+    with pytest.raises(InvalidRequest, match="artist, language, year"):
+        model.search_within(VECTORS[1], 3, wanted=SongFilter.parsed(["tempo=1"]), excluded=NONE)
+    with pytest.raises(InvalidRequest, match="artist, language, year"):
+        model.popular_within(3, wanted=SongFilter.parsed(["tempo=1"]), excluded=NONE)
+
+
+def test_artists_are_numbered(model: LiveModel) -> None:
+    number = model.artist_number("Mogwai")
+
+    assert model.artists.tolist() == [number if row % 3 else -1 for row in range(N_SONGS)]
+    assert model.artist_number("Björk") is None
+    assert model.carriers("artist", ("Mogwai", "none")).tolist() == [row % 3 > 0 for row in range(N_SONGS)]
+
+
+def test_the_nearest_are_named_by_row(model: LiveModel) -> None:
+    rows, scores = model.nearest(7, 5)
+
+    assert [SONGS[row].song_id for row in rows] == [near["song_id"] for near in model.neighbours(7, 5)]
+    assert scores == pytest.approx((VECTORS[rows] @ VECTORS[7]).tolist())
+    assert model.song_rows(np.array([3, 1])).tolist() == VECTORS[[3, 1]].tolist()

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from app.domain.embedding import Matrix
 from app.domain.errors import NothingLive
+from app.domain.filtering import Mask, Rows, Scores, SongFilter, text_of
 from app.domain.recommending import HeardSong, History
-from app.domain.serving import Live, LiveModel, Neighbour, Song
+from app.domain.serving import Detail, Live, LiveModel, Neighbour, Song
 
 
 class BruteForceModel:
@@ -48,8 +49,55 @@ class BruteForceModel:
             for near, score in ranked[:k]
         ]
 
+    def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
+        rows, scores = self.search(self._vectors[row], self.n_songs)
+        return rows[rows != row][:k].tolist(), scores[rows != row][:k].tolist()
+
     def query_rows(self, rows: NDArray[np.int64]) -> Matrix:
         return self._vectors[rows]
+
+    def song_rows(self, rows: NDArray[np.int64]) -> Matrix:
+        return self._vectors[rows]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(["artist", *(name for song in self._songs for name in song.details)]))
+
+    def carriers(self, column: str, values: tuple[str, ...]) -> Mask:
+        return np.array([text_of(columns_of(song).get(column)) in values for song in self._songs])
+
+    @property
+    def artists(self) -> NDArray[np.int32]:
+        numbers = [-1 if song.artist is None else self.artist_number(song.artist) for song in self._songs]
+        return np.array(numbers, dtype=np.int32)
+
+    def artist_number(self, artist: str) -> int | None:
+        return next((row for row, song in enumerate(self._songs) if song.artist == artist), None)
+
+    def search_within(self, vector: Matrix, k: int, *, wanted: SongFilter, excluded: Rows) -> tuple[Rows, Scores]:
+        rows, scores = self.search(vector, self.n_songs)
+        places = self._passing(rows.tolist(), wanted=wanted, excluded=excluded)[:k]
+        return rows[places], scores[places]
+
+    def popular_within(self, k: int, *, wanted: SongFilter, excluded: Rows) -> Rows:
+        rows = list(range(self.n_songs))
+        return np.array(self._passing(rows, wanted=wanted, excluded=excluded)[:k], dtype=np.int64)
+
+    def _passing(self, rows: list[int], *, wanted: SongFilter, excluded: Rows) -> list[int]:
+        """The places in `rows`, which are ranked, of those that may be answered with."""
+        wanted.demand_columns(self.columns)
+        left_out = {*excluded.tolist(), *wanted.exclude}
+        n_of: dict[str, int] = {}
+        places = []
+        for place, song in enumerate(self._songs[row] for row in rows):
+            if {rows[place], song.song_id} & left_out or not wanted.passes(columns_of(song)):
+                continue
+            if song.artist is not None and wanted.max_per_artist is not None:
+                n_of[song.artist] = n_of.get(song.artist, 0) + 1
+                if n_of[song.artist] > wanted.max_per_artist:
+                    continue
+            places.append(place)
+        return places
 
     def search(self, vector: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         scores = self._vectors @ vector
@@ -75,6 +123,10 @@ class BruteForceModel:
             return None
         times = [play.played_at_ms or 0 for play in heard]
         return History(self.rows([play.song_id for play in heard]), np.array(times, dtype=np.int64))
+
+
+def columns_of(song: Song) -> dict[str, Detail]:
+    return {"artist": song.artist, **song.details}
 
 
 class FixedModels:
