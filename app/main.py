@@ -37,6 +37,7 @@ from app.api import (
     transfers,
     trials,
     uploads,
+    users,
     warm_starts,
 )
 from app.api.authorizing import check_scopes
@@ -102,6 +103,7 @@ def _routes() -> list[BaseRoute]:
         songs,
         recommendations,
         plays,
+        users,
         uploads,
         datasets,
         studies,
@@ -150,6 +152,7 @@ def services_of(container: Container) -> Services:
         serving=container.serving,
         recommending=container.recommending,
         plays=container.plays,
+        users=container.users,
         status=container.live.status,
         poke=container.live.poke,
         keys=container.keys,

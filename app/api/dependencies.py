@@ -32,6 +32,7 @@ from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.transfers import TransferService
+from app.services.users import UserService
 from app.services.verdicts import VerdictService
 from app.services.warm_starting import WarmStartService
 
@@ -68,6 +69,7 @@ class Services:
     keys_changed: Callable[[], None]
     hit: Hit
     limited_scopes: frozenset[Scope]
+    users: UserService
     status: Callable[[], ServingStatus]
     poke: Callable[[], None]
     max_upload_bytes: int

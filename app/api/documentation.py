@@ -48,6 +48,7 @@ TAGS = [
     {"name": "recommendations", "description": "Songs for users."},
     {"name": "plays", "description": "What users hear."},
     {"name": "keys", "description": "Who may call."},
+    {"name": "users", "description": "What is known of a user, and forgetting one."},
     {"name": "health", "description": "How the server is."},
 ]
 

@@ -12,9 +12,12 @@ SCOPES: dict[str, Scope | None] = {
     "GET /v1/songs/{song_id:path}/neighbours": Scope.SERVE,
     "GET /v1/users/{user_id:path}/recommendations": Scope.SERVE,
     "POST /v1/recommendations": Scope.SERVE,
+    "POST /v1/recommendations/batch": Scope.SERVE,
     # events
     "POST /v1/plays": Scope.EVENTS,
     # read
+    "GET /v1/users/{user_id:path}": Scope.READ,
+    "GET /v1/users/{user_id:path}/plays": Scope.READ,
     "GET /v1/uploads/{upload_id}": Scope.READ,
     "GET /v1/sources": Scope.READ,
     "GET /v1/datasets": Scope.READ,
@@ -62,6 +65,7 @@ SCOPES: dict[str, Scope | None] = {
     "PUT /v1/aliases/{alias}": Scope.PROMOTE,
     "POST /v1/aliases/{alias}/rollback": Scope.PROMOTE,
     # admin
+    "DELETE /v1/users/{user_id:path}": Scope.ADMIN,
     "POST /v1/keys": Scope.ADMIN,
     "GET /v1/keys": Scope.ADMIN,
     "GET /v1/keys/{key_id}": Scope.ADMIN,

@@ -6,7 +6,7 @@ where people choose the secret, and nobody tries 2^256 of them.
 
     serve      neighbours, songs and recommendations
     events     send plays
-    read       see datasets, studies, trials, models and aliases
+    read       see datasets, studies, trials, models, aliases, and what users played
     tune       change them: uploads, datasets, studies, trials; implies read
     promote    decide what is live: models and aliases; implies read
     admin      everything, keys and erasures too
