@@ -36,6 +36,7 @@ from app.api import (
     transfers,
     trials,
     uploads,
+    users,
     warm_starts,
 )
 from app.api.dependencies import Services
@@ -99,6 +100,7 @@ def _routes() -> list[BaseRoute]:
         songs,
         recommendations,
         plays,
+        users,
         uploads,
         datasets,
         studies,
@@ -145,6 +147,7 @@ def services_of(container: Container) -> Services:
         serving=container.serving,
         recommending=container.recommending,
         plays=container.plays,
+        users=container.users,
         status=container.live.status,
         poke=container.live.poke,
         max_upload_bytes=container.settings.max_upload_bytes,

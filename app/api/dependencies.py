@@ -29,6 +29,7 @@ from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.transfers import TransferService
+from app.services.users import UserService
 from app.services.verdicts import VerdictService
 from app.services.warm_starting import WarmStartService
 
@@ -57,6 +58,7 @@ class Services:
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
+    users: UserService
     status: Callable[[], ServingStatus]
     poke: Callable[[], None]
     max_upload_bytes: int

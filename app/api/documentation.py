@@ -29,6 +29,7 @@ TAGS = [
     {"name": "songs", "description": "Neighbours, and songs by name."},
     {"name": "recommendations", "description": "Songs for users."},
     {"name": "plays", "description": "What users hear."},
+    {"name": "users", "description": "What is known of a user, and forgetting one."},
     {"name": "health", "description": "How the server is."},
 ]
 
