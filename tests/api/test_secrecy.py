@@ -1,4 +1,4 @@
-"""Neither answers nor logs repeat a body, a query or a key."""
+"""Neither answers nor logs repeat a body, a query or a key; an answer may name an id that there is not."""
 
 import io
 import logging
@@ -14,7 +14,7 @@ MARK = "swordfish-of-the-test"
 KEY = f"segue_{'c' * 32}_{MARK}{'x' * (43 - len(MARK))}"
 
 ASKED = [
-    ("POST", "/v1/studies", {"dataset_id": MARK, "name": MARK}),
+    ("POST", "/v1/studies", {"dataset_id": f"{MARK}!", "name": MARK}),
     ("POST", "/v1/studies", {MARK: MARK}),
     ("POST", "/v1/studies", [MARK]),
     ("POST", "/v1/datasets", {"name": 3, "plays": {"source": [MARK]}}),
