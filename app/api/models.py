@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import FromServices, ModelPath
 from app.api.problems import problems
 from app.api.schemas.base import PageParameters, PageView
@@ -11,7 +12,7 @@ from app.api.schemas.differences import DifferenceParameters, DifferenceView
 from app.api.schemas.gates import GateReportView, PreviewParameters
 from app.api.schemas.models import ModelView
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ScopedRoute)
 
 
 @router.get("", summary="List the models", response_model=PageView[ModelView])

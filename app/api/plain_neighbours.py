@@ -11,11 +11,11 @@ Server's processor time a request, beside a route that answers with a constant o
 import re
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.authorizing import KeyScopes, ScopedRoute, may_call
 from app.domain.errors import SegueError
 from app.domain.serving import NeighboursAnswer
 
@@ -28,10 +28,19 @@ _QUERY = re.compile(rb"k=([1-9][0-9]?|100)")
 class PlainNeighbours:
     """Middleware; `ask` answers for a song and k; `route` is the one whose figures these requests are."""
 
-    def __init__(self, app: ASGIApp, *, ask: Callable[[str, int], NeighboursAnswer], route: Any) -> None:  # noqa: ANN401 - as in a scope
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        ask: Callable[[str, int], NeighboursAnswer],
+        key_scopes: KeyScopes | None,
+        route: ScopedRoute,
+    ) -> None:
         self._app = app
+        self._key_scopes = key_scopes
         self._ask = ask
         self._route = route
+        self._needed = route.needs["GET"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -56,6 +65,8 @@ class PlainNeighbours:
                 return None
             k = int(asked[1])
         try:
+            if self._needed is not None and not may_call(self._key_scopes, scope, self._needed):
+                return None
             return orjson.dumps(self._ask(song[1], k))
         except SegueError:
             return None  # the route says what is wrong
