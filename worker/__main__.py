@@ -7,12 +7,14 @@ import queue
 import signal
 import sys
 import threading
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 from app import config, log
-from app.adapters.gathering import gathered
 from app.bootstrap import Container, build
 from app.domain.models import IndexLimits
+from app.domain.plays import Play
 from worker.environment import child_environment
 from worker.loop import Reaper, Slot, Worker, new_worker_id
 from worker.machine import n_cores, this_machine
@@ -104,7 +106,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     log.configure(level=settings.log_level, log_format=settings.log_format)
-    container = build(settings, gather=partial(gathered, memory_limit=settings.duckdb_memory_limit))
+    container = build(settings, gather=partial(_gathered, memory_limit=settings.duckdb_memory_limit))
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: asked.put(received))  # the one call that a handler may make safely
@@ -123,6 +125,12 @@ def main() -> int:
         loading.join()  # what is imported may not be left by half: modules register what is to be done at the exit
     _log.info("Worker %s has stopped.", worker_id)
     return 0
+
+
+def _gathered(source: Path, sent: Iterator[list[Play]], out: Path, *, memory_limit: str) -> int | None:
+    from app.adapters.gathering import gathered  # noqa: PLC0415 - DuckDB is loaded by who retrains alone
+
+    return gathered(source, sent, out, memory_limit=memory_limit)
 
 
 def _load_suggesters() -> None:
