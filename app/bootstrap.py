@@ -39,6 +39,7 @@ from app.services.histories import UserHistories
 from app.services.importance import ImportanceService
 from app.services.listeners import ListenerService
 from app.services.models import ModelService
+from app.services.neighbour_tables import TableService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
@@ -75,6 +76,7 @@ class Container:
     asking: AskingService
     warm_starts: WarmStartService
     models: ModelService
+    tables: TableService
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
@@ -111,7 +113,18 @@ def build(
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
     studies = StudyService(units, ids=ids, signals=signals)
-    models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease, watch=_watch(settings))
+    tables = TableService(
+        units,
+        store=store,
+        ids=ids,
+        signals=signals,
+        lease=lease,
+        watch=_watch(settings),
+        n_neighbours=settings.neighbours_kept,
+    )
+    models = ModelService(
+        units, store=store, ids=ids, signals=signals, lease=lease, watch=_watch(settings), tables=tables
+    )
     trials = TrialService(
         units,
         store=store,
@@ -121,7 +134,14 @@ def build(
         lease=lease,
         watch=_watch(settings),
     )
-    live = LiveIndexes(targets=models.targets, store=store, load=load_model or _load, poll_s=settings.alias_poll_s)
+    live = LiveIndexes(
+        targets=models.targets,
+        store=store,
+        load=load_model or _load,
+        tables=tables.ready,
+        take_table=_take_table,
+        poll_s=settings.alias_poll_s,
+    )
     own_clock = SystemClock() if clock is None else clock
     cache = None if settings.redis_url is None else RedisHistories(settings.redis_url, n_kept=settings.history_length)
     listeners = LiveListeners(ListenerService(units, has_cache=cache is not None).changes)
@@ -157,6 +177,7 @@ def build(
         asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),
         warm_starts=WarmStartService(units),
         models=models,
+        tables=tables,
         serving=ServingService(live),
         recommending=recommending,
         plays=PlayService(histories, clock=own_clock),
@@ -221,3 +242,10 @@ def _load(folder: Path, model_id: str) -> LiveModel:
     from app.adapters.model_files import load_model  # noqa: PLC0415
 
     return load_model(folder, model_id)
+
+
+def _take_table(model: LiveModel, folder: Path) -> LiveModel:
+    from app.adapters.live_model import LoadedModel  # noqa: PLC0415
+    from app.adapters.table_files import take_table  # noqa: PLC0415
+
+    return take_table(model, folder) if isinstance(model, LoadedModel) else model

@@ -22,6 +22,7 @@ from app.services.exporting import ExportService
 from app.services.idempotency import Idempotency, Replay
 from app.services.importance import ImportanceService
 from app.services.models import ModelService
+from app.services.neighbour_tables import TableService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
@@ -55,6 +56,7 @@ class Services:
     transfers: TransferService
     following: Following
     models: ModelService
+    tables: TableService
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
