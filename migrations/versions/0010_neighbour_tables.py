@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0010_neighbour_tables"
-down_revision = "0007_listeners"
+down_revision = "0009_keys"
 branch_labels = None
 depends_on = None
 
