@@ -39,6 +39,15 @@ TOLD = (
 """What a history is made of, as `recent_plays` takes it."""
 
 
+RECENT = (
+    sa.select(*TOLD)
+    .where(tables.plays.c.user_id == sa.bindparam("of_user"))
+    .order_by(tables.plays.c.played_at_ms.desc(), tables.plays.c.event_id.desc())
+    .limit(sa.bindparam("most"))
+)
+"""Made once: every recommendation asks it, and making it takes longer than SQLite takes to answer."""
+
+
 def insert_into(connection: Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
     """The dialect's own insert, which knows `ON CONFLICT`."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
@@ -87,14 +96,10 @@ class SqlPlays:
 
     def recent(self, user_id: str, *, limit: int) -> RecentPlays:
         """The user's newest plays, newest first (ties by event id)."""
-        columns = tables.plays.c
-        query = (
-            sa.select(*TOLD)
-            .where(columns.user_id == user_id)
-            .order_by(columns.played_at_ms.desc(), columns.event_id.desc())
-            .limit(limit + 1)
-        )
-        rows = [tuple(row) for row in self._connection.execute(query)]
+        rows = [
+            (row[0], row[1], row[2], row[3], row[4])
+            for row in self._connection.execute(RECENT, {"of_user": user_id, "most": limit + 1})
+        ]
         return recent_plays(rows[:limit], is_whole=len(rows) <= limit)
 
     def recent_of(self, user_ids: Sequence[str], *, limit: int) -> dict[str, RecentPlays]:
