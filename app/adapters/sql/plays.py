@@ -41,11 +41,11 @@ TOLD = (
 
 RECENT = (
     sa.select(*TOLD)
-    .where(tables.plays.c.user_id == sa.bindparam("of_user"))
+    .where(tables.plays.c.user_id == sa.bindparam("user_id"))
     .order_by(tables.plays.c.played_at_ms.desc(), tables.plays.c.event_id.desc())
-    .limit(sa.bindparam("most"))
+    .limit(sa.bindparam("n_rows", type_=sa.Integer))
 )
-"""Made once: every recommendation asks it, and making it takes longer than SQLite takes to answer."""
+"""A user's newest plays; made once, for making it takes as long as reading it."""
 
 
 def insert_into(connection: Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
@@ -96,10 +96,7 @@ class SqlPlays:
 
     def recent(self, user_id: str, *, limit: int) -> RecentPlays:
         """The user's newest plays, newest first (ties by event id)."""
-        rows = [
-            (row[0], row[1], row[2], row[3], row[4])
-            for row in self._connection.execute(RECENT, {"of_user": user_id, "most": limit + 1})
-        ]
+        rows = [tuple(row) for row in self._connection.execute(RECENT, {"user_id": user_id, "n_rows": limit + 1})]
         return recent_plays(rows[:limit], is_whole=len(rows) <= limit)
 
     def recent_of(self, user_ids: Sequence[str], *, limit: int) -> dict[str, RecentPlays]:
