@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import FromServices, Services, SongPath
 from app.api.problems import problems
 from app.api.schemas.base import PathIdentifier
@@ -21,7 +21,7 @@ from app.api.schemas.songs import (
     SongsParameters,
 )
 
-router = APIRouter(prefix="/v1/songs", tags=["songs"])
+router = APIRouter(prefix="/v1/songs", tags=["songs"], route_class=ScopedRoute)
 
 SONG_ID: TypeAdapter[str] = TypeAdapter(PathIdentifier)
 
@@ -35,7 +35,7 @@ async def list_neighbours(
     return Response(orjson.dumps(answer), media_type="application/json")
 
 
-class NeighboursRoute(APIRoute):
+class NeighboursRoute(ScopedRoute):
     """The hottest route: on the event loop, as it only looks up, and its parameters read by pydantic alone.
 
     That takes 45 microseconds less than FastAPI's own way to the same values (of 125 that it takes for nothing else).

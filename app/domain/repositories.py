@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 from app.domain.datasets import Dataset, Upload
 from app.domain.events import Event
+from app.domain.keys import ApiKey
 from app.domain.lease import Claim, Progress
 from app.domain.listeners import CacheState, Erasure, SongCount, StoredPlay
 from app.domain.models import Alias, AliasMove, Model
@@ -213,6 +214,18 @@ class UploadRepository(Protocol):
         ...
 
 
+class KeyRepository(Repository[ApiKey], Protocol):
+    """API keys."""
+
+    def usable(self) -> list[ApiKey]:
+        """Those that are not revoked."""
+        ...
+
+    def note_use(self, used: Mapping[str, datetime]) -> None:
+        """Keep when each key, by its id, was last used; never an earlier instant than is kept."""
+        ...
+
+
 class PlayRepository(Protocol):
     """Plays that players sent."""
 
@@ -318,6 +331,7 @@ class UnitOfWork(Protocol):
     plays: PlayRepository
     listeners: ListenerRepository
     idempotency: IdempotencyRepository
+    keys: KeyRepository
 
     def now(self) -> datetime:
         """The present instant by the one clock that all workers share: the database's."""

@@ -13,6 +13,7 @@ from app.adapters.sql.engine import WRITES, translated_errors
 from app.adapters.sql.events import SqlEvents
 from app.adapters.sql.idempotency import SqlIdempotency
 from app.adapters.sql.inherited import SqlInherited
+from app.adapters.sql.keys import SqlKeys
 from app.adapters.sql.listeners import SqlListeners
 from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.plays import SqlPlays
@@ -27,6 +28,7 @@ from app.domain.repositories import (
     EventRepository,
     IdempotencyRepository,
     InheritedRepository,
+    KeyRepository,
     ListenerRepository,
     ModelRepository,
     PlayRepository,
@@ -66,6 +68,7 @@ class SqlUnitOfWork:
         self.plays: PlayRepository = SqlPlays(connection)
         self.listeners: ListenerRepository = SqlListeners(connection)
         self.idempotency: IdempotencyRepository = SqlIdempotency(connection)
+        self.keys: KeyRepository = SqlKeys(connection)
         return self
 
     def now(self) -> datetime:
