@@ -46,6 +46,7 @@ from app.services.importance import ImportanceService
 from app.services.keys import KeyService
 from app.services.listeners import ListenerService
 from app.services.models import ModelService
+from app.services.neighbour_tables import TableService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
@@ -88,6 +89,7 @@ class Container:
     shadows: ShadowService
     retrainings: RetrainingService
     differences: DifferenceService
+    tables: TableService
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
@@ -137,8 +139,24 @@ def build(
     lease = timedelta(seconds=settings.lease_s)
     studies = StudyService(units, ids=ids, signals=signals)
     gates = GateService(units, store=store, read_ranks=partial(read_ranks, pair_set="test"), defaults=settings.gates)
+    tables = TableService(
+        units,
+        store=store,
+        ids=ids,
+        signals=signals,
+        lease=lease,
+        watch=_watch(settings),
+        n_neighbours=settings.neighbours_kept,
+    )
     models = ModelService(
-        units, store=store, ids=ids, signals=signals, lease=lease, watch=_watch(settings), gates=gates
+        units,
+        store=store,
+        ids=ids,
+        signals=signals,
+        lease=lease,
+        watch=_watch(settings),
+        gates=gates,
+        tables=tables,
     )
     trials = TrialService(
         units,
@@ -175,6 +193,8 @@ def build(
         targets=lambda: [*models.targets(), *shadows.targets()],
         store=store,
         load=load_model or _load,
+        tables=tables.ready,
+        take_table=_take_table,
         poll_s=settings.alias_poll_s,
     )
     own_clock = SystemClock() if clock is None else clock
@@ -208,6 +228,7 @@ def build(
         shadows=shadows,
         retrainings=retrainings,
         differences=DifferenceService(units, store=store, compare=_compare),
+        tables=tables,
         serving=ServingService(live),
         recommending=recommending,
         plays=PlayService(histories, clock=own_clock),
@@ -281,3 +302,10 @@ def _load(folder: Path, model_id: str) -> LiveModel:
     from app.adapters.model_files import load_model  # noqa: PLC0415
 
     return load_model(folder, model_id)
+
+
+def _take_table(model: LiveModel, folder: Path) -> LiveModel:
+    from app.adapters.live_model import LoadedModel  # noqa: PLC0415
+    from app.adapters.table_files import take_table  # noqa: PLC0415
+
+    return take_table(model, folder) if isinstance(model, LoadedModel) else model

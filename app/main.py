@@ -156,6 +156,7 @@ def services_of(container: Container) -> Services:
         shadows=container.shadows,
         retrainings=container.retrainings,
         differences=container.differences,
+        tables=container.tables,
         serving=container.serving,
         recommending=container.recommending,
         plays=container.plays,

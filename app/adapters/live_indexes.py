@@ -4,6 +4,7 @@
       ▲                       └───────────────┴─────────┴──► keep the old one, say why, try again later
       └── every poll_s, or when poked
 
+Models that are live take their tables of neighbours up afterwards, in the same way (`table_uptake`).
 A request takes one reference and keeps it to its end, so a swap fails none; the old model is freed with the last of
 them. While the database is away, what is loaded serves on.
 """
@@ -11,12 +12,13 @@ them. While the database is away, what is loaded serves on.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from app.adapters.clock import SystemClock
+from app.adapters.table_uptake import TableUptake
 from app.domain.errors import NothingLive, SegueError
 from app.domain.ports import ArtifactStore, Clock
 from app.domain.serving import AliasStatus, AliasTarget, Live, LiveModel, ServingStatus
@@ -51,6 +53,8 @@ class LiveIndexes:
         targets: Callable[[], Sequence[AliasTarget]],
         store: ArtifactStore,
         load: Callable[[Path, str], LiveModel],
+        tables: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
+        take_table: Callable[[LiveModel, Path], LiveModel] = lambda model, _: model,
         poll_s: float = 1.0,
         clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -67,6 +71,7 @@ class LiveIndexes:
         self._wanted: list[AliasTarget] = []
         self._looked_at: datetime | None = None
         self._lookup_error: str | None = None
+        self._uptake = TableUptake(ready=tables, store=store, take=take_table, monotonic=monotonic)
         self._looking = threading.Lock()
         self._wake = threading.Event()
         self._is_stopping = False
@@ -115,6 +120,11 @@ class LiveIndexes:
                 del self._live[alias]
                 _log.info("Alias %s is gone: its model serves no longer.", alias)
             self._wanted = targets
+            try:
+                self._take_tables_up()
+            except Exception as error:
+                self._lookup_failed(error)
+                return
             self._lookup_error = None
             self._looked_at = self._clock.now()
 
@@ -160,6 +170,17 @@ class LiveIndexes:
         self._failures.pop(alias.name, None)
         _log.info("Model %s is live: %s, generation %d.", alias.model_id, alias.name, alias.generation)
 
+    def _take_tables_up(self) -> None:
+        """Exchange live models for the same with their tables."""
+        tabled = self._uptake.tabled(
+            [model for live in self._live.values() for model in (live.model, *live.segments.values())]
+        )
+        for alias, live in self._live.items():
+            model = tabled.get(live.model.model_id, live.model)
+            segments = {name: tabled.get(one.model_id, one) for name, one in live.segments.items()}
+            if model is not live.model or any(segments[name] is not live.segments[name] for name in segments):
+                self._live[alias] = replace(live, model=model, segments=segments)
+
     def _loaded(self, target: AliasTarget) -> dict[str, LiveModel]:
         """Every model of the alias by its id, those that are live under any alias or generation as they are."""
         known = {
@@ -194,6 +215,8 @@ class LiveIndexes:
             live_generation=None if live is None else live.generation,
             loaded_at=self._loaded_at.get(alias.name),
             error=None if failure is None else failure.reason,
+            has_table=live is not None and self._uptake.has_table(live.model.model_id),
+            neighbours_error=None if live is None else self._uptake.refusal(live.model.model_id),
         )
 
 

@@ -12,7 +12,7 @@ from app.api.schemas.base import PageParameters, PageView
 from app.api.schemas.models import ModelView, PromotionBody
 from app.api.schemas.studies import StudyBody, StudySummaryView, StudyView
 from app.api.schemas.trials import TrialParameters, TrialSummaryView
-from app.domain.models import Fit
+from app.domain.models import Fit, TableTiming
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=StrictRoute)
 
@@ -121,6 +121,7 @@ def promote_study(
         trial_id=body.trial_id,
         gates=None if body.gates is None else body.gates.over(services.gates.defaults),
         override_reason=body.override_reason,
+        neighbours=None if body.neighbours is None else TableTiming(body.neighbours),
         idempotency=None if key is None else key.once(ModelView.of),
     )
     return answered(model, ModelView.of, status=HTTPStatus.ACCEPTED, collection="/v1/models")

@@ -25,6 +25,7 @@ from app.domain.models import (
     ModelState,
     Promotion,
     Rival,
+    TableTiming,
     bundle_before,
 )
 from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals
@@ -37,6 +38,7 @@ from app.services.artifacts import MODELS
 from app.services.gating import GateService
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.leasing import LeasedService, artifact_name, claim_on, claimed
+from app.services.neighbour_tables import TableService
 from app.services.paging import Page, page_of
 from app.services.studies import confirmation_in
 
@@ -79,6 +81,7 @@ class Wanted:
     segment: str | None = None
     gates: GateLimits | None = None
     override_reason: str | None = None
+    neighbours: TableTiming | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,12 +110,14 @@ class ModelService(LeasedService[Model]):
         lease: timedelta,
         watch: LeaseWatch,
         gates: GateService,
+        tables: TableService,
         max_attempts: int = 3,
     ) -> None:
         super().__init__(units, signals=signals, lease=lease, watch=watch, max_attempts=max_attempts)
         self._store = store
         self._ids = ids
         self._gates = gates
+        self._tables = tables
 
     @property
     def default_gates(self) -> GateLimits:
@@ -131,17 +136,26 @@ class ModelService(LeasedService[Model]):
         trial_id: str | None = None,
         gates: GateLimits | None = None,
         override_reason: str | None = None,
+        neighbours: TableTiming | None = None,
         idempotency: Idempotency[Model] | None = None,
     ) -> Model | Replay:
         """Ask for a model of the study's best trial, or of another; the alias moves to it once it is ready.
 
         It moves if the gates let it, the operator's without `gates`, or against them for a reason. `segment` names the
         member of the alias's bundle that the model becomes.
+        `neighbours` says when those of its songs are computed; None: by their number.
         Raises: NotFound, InvalidRequest (alias, segment, trial), Conflict when the study is not completed, or the
         trial's own vectors are asked for and not kept: NoVectors when a team's own trainer has them.
         """
         _check_alias(alias)
-        wanted = Wanted(alias=alias, fit=fit, segment=segment, gates=gates, override_reason=override_reason)
+        wanted = Wanted(
+            alias=alias,
+            fit=fit,
+            segment=segment,
+            gates=gates,
+            override_reason=override_reason,
+            neighbours=neighbours,
+        )
         with self._units() as unit:
             model = once(unit, idempotency, lambda: self.added(unit, study_id, wanted, trial_id=trial_id))
             unit.commit()
@@ -214,6 +228,7 @@ class ModelService(LeasedService[Model]):
             segment=wanted.segment,
             gates=self._gates.defaults if wanted.gates is None else wanted.gates,
             override_reason=wanted.override_reason,
+            neighbours=wanted.neighbours,
         )
 
     def get(self, model_id: str) -> Model:
@@ -384,6 +399,7 @@ class ModelService(LeasedService[Model]):
             if verdict is not None and model.alias is not None:
                 model = replace(model, promotion=_promotion(unit, model, model.alias, verdict))
                 unit.models.save(model)
+            self._tables.after(unit, model)
             return model
 
         try:

@@ -32,6 +32,7 @@ from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.gating import GateService
 from app.services.models import ModelService
+from app.services.neighbour_tables import TableService
 from app.services.own_trials import OwnTrialService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
@@ -42,6 +43,7 @@ from tests.services.player import Units
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
 LEASE = timedelta(seconds=30)
+N_NEIGHBOURS = 8
 ASK_LEASE = timedelta(seconds=100)
 
 
@@ -78,6 +80,7 @@ class House:
     trials: TrialService
     models: ModelService
     gates: GateService
+    tables: TableService
     comparisons: ComparisonService
     life: StudyLife
     own_trials: OwnTrialService
@@ -138,6 +141,9 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     )
     studies = StudyService(units, ids=ids, signals=signals)
     gates = GateService(units, store=store, read_ranks=partial(read_ranks, pair_set="test"))
+    tables = TableService(
+        units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch, n_neighbours=N_NEIGHBOURS
+    )
     yield House(
         clock=clock,
         watch=watch,
@@ -157,7 +163,10 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         studies=studies,
         trials=trials,
         gates=gates,
-        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch, gates=gates),
+        models=ModelService(
+            units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch, gates=gates, tables=tables
+        ),
+        tables=tables,
         comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         own_trials=OwnTrialService(units, ids=ids, signals=signals),

@@ -24,7 +24,9 @@ from app.domain.models import (
     Promotion,
     Rival,
     StoredFile,
+    TableTiming,
 )
+from app.domain.neighbour_tables import TableFacts, TableState
 from app.domain.plays import EventType
 from app.domain.retraining import RetrainingSpec, RetrainingState
 from app.domain.shadowing import Tally
@@ -268,6 +270,7 @@ models = sa.Table(
     sa.Column("lineage", Document(Lineage, absent=BEFORE_TRAINERS), nullable=False),
     sa.Column("metrics", Document(ModelMetrics), nullable=False),
     sa.Column("alias", sa.String(64)),
+    sa.Column("neighbours", Choice(TableTiming)),
     sa.Column("files", Document(tuple[StoredFile, ...]), nullable=False),
     sa.Column("index", Document(IndexFacts)),
     sa.Column("segment", sa.String(256)),
@@ -276,6 +279,21 @@ models = sa.Table(
     sa.Column("rival", Document(Rival)),
     sa.Column("gates", Document(GateLimits)),
     sa.Column("promotion", Document(Promotion)),
+    sa.Column("failure", Document(Failure)),
+    *_lease(),
+)
+
+neighbour_tables = sa.Table(
+    "neighbour_tables",
+    metadata,
+    _identity(),
+    sa.Column("model_id", sa.ForeignKey("models.id", ondelete="CASCADE"), nullable=False, unique=True),
+    sa.Column("n_neighbours", sa.Integer, nullable=False),
+    sa.Column("state", Choice(TableState), nullable=False, index=True),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+    sa.Column("files", Document(tuple[StoredFile, ...]), nullable=False),
+    sa.Column("facts", Document(TableFacts)),
     sa.Column("failure", Document(Failure)),
     *_lease(),
 )

@@ -16,6 +16,7 @@ from app.adapters.sql.inherited import SqlInherited
 from app.adapters.sql.keys import SqlKeys
 from app.adapters.sql.listeners import SqlListeners
 from app.adapters.sql.models import SqlAliases, SqlModels
+from app.adapters.sql.neighbour_tables import SqlNeighbourTables
 from app.adapters.sql.plays import SqlPlays
 from app.adapters.sql.retrainings import SqlRetrainings
 from app.adapters.sql.shadows import SqlShadows
@@ -37,6 +38,7 @@ from app.domain.repositories import (
     RetrainingRepository,
     ShadowRepository,
     StudyRepository,
+    TableRepository,
     TransferRepository,
     TrialRepository,
     UploadRepository,
@@ -68,6 +70,7 @@ class SqlUnitOfWork:
         self.events: EventRepository = SqlEvents(connection)
         self.transfers: TransferRepository = SqlTransfers(connection)
         self.models: ModelRepository = SqlModels(connection)
+        self.tables: TableRepository = SqlNeighbourTables(connection)
         self.aliases: AliasRepository = SqlAliases(connection)
         self.shadows: ShadowRepository = SqlShadows(connection)
         self.retrainings: RetrainingRepository = SqlRetrainings(connection)

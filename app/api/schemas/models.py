@@ -9,6 +9,7 @@ from app.api.schemas.base import AliasName, Body, FailureView, Identifier, Param
 from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.gates import EXAMPLE_REPORT, GateReportView, GatesBody, OverrideReason
 from app.api.schemas.measurements import MeasurementView, example_measurement
+from app.api.schemas.neighbour_tables import EXAMPLE_NEIGHBOURS, NeighboursView
 from app.api.schemas.trials import EXAMPLE_PARAMETERS, STUDY_ID, TRIAL_ID, TrainingParametersView
 from app.domain.errors import InvalidRequest
 from app.domain.models import (
@@ -26,6 +27,7 @@ from app.domain.models import (
     Rival,
     StoredFile,
 )
+from app.domain.neighbour_tables import NeighbourTable, Tabled
 from app.domain.training import DEFAULT_TRAINER, Trainer
 
 MODEL_ID = "mdl_0197f3a5b1e87d41b7720c6b3d1a9f54"
@@ -50,6 +52,12 @@ class PromotionBody(Body):
     fit: Literal["trial", "full"] = Field(
         default="trial",
         description="Serve the winner's own vectors, or train its hyperparameters on the whole data first.",
+    )
+    neighbours: Literal["now", "after", "off"] | None = Field(
+        default=None,
+        description="When each song's neighbours are computed: before the model is ready, which may take hours with "
+        "millions of songs; after, while it serves by search; or never. By default `now` for catalogues up to a size "
+        "that the operator sets, and `after` beyond.",
     )
     trial_id: ResourceId | None = Field(
         default=None,
@@ -276,12 +284,13 @@ class ModelView(View):
                         "coding": "float32",
                         "n_songs": 8123,
                         "dim": 96,
-                        "n_neighbours": 64,
+                        "n_neighbours": 0,
                         "recall": 0.996,
                         "profile_recall": 0.991,
-                        "neighbour_recall": 1.0,
+                        "neighbour_recall": None,
                         "size_bytes": 3_250_000,
                     },
+                    "neighbours": EXAMPLE_NEIGHBOURS,
                     "files": [
                         {
                             "name": "vectors.npy",
@@ -311,6 +320,7 @@ class ModelView(View):
     latency: LatencyView | None
     rival: RivalView | None
     promotion: PromotionView | None = Field(description="What came of moving the alias; null until it is ready.")
+    neighbours: NeighboursView
     files: list[FileView]
     attempt: int
     progress: ProgressView | None
@@ -319,8 +329,13 @@ class ModelView(View):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, model: Model) -> "ModelView":
-        """The view of a model."""
+    def of_tabled(cls, tabled: Tabled) -> "ModelView":
+        """The view of a model and of its table."""
+        return cls.of(tabled.model, tabled.table)
+
+    @classmethod
+    def of(cls, model: Model, table: NeighbourTable | None = None) -> "ModelView":
+        """The view of a model, and of its table of neighbours where it has one."""
         return cls(
             id=model.id,
             state=model.state,
@@ -334,6 +349,7 @@ class ModelView(View):
             latency=LatencyView.of(model.latency),
             rival=RivalView.of(model.rival),
             promotion=PromotionView.of(model.promotion),
+            neighbours=NeighboursView.of(model, table),
             files=[FileView.of(file) for file in model.files],
             attempt=model.attempt,
             progress=ProgressView.of(model.progress),
