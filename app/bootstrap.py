@@ -12,6 +12,7 @@ from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.exporting import csv_bytes, parquet_bytes
 from app.adapters.lease_watch import SteadyLeaseWatch
+from app.adapters.live_catalogue import LiveCatalogue
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.polling import PollingSignals
 from app.adapters.ranks import read_ranks
@@ -28,6 +29,7 @@ from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
 from app.services.asking import AskingService
+from app.services.catalogue import CatalogueService, catalogue_changes
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.events import EventService
@@ -73,6 +75,8 @@ class Container:
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
+    catalogue: CatalogueService
+    overlays: LiveCatalogue
 
     def start(self) -> None:
         """Begin to follow the aliases."""
@@ -106,7 +110,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
     )
     own_clock = SystemClock() if clock is None else clock
     histories = UserHistories(units)
-    live = LiveIndexes(targets=models.targets, store=store, load=_load, poll_s=settings.alias_poll_s)
+    overlays = LiveCatalogue(partial(catalogue_changes, units), clock=own_clock)
+    live = LiveIndexes(targets=models.targets, store=store, load=_load, overlays=overlays, poll_s=settings.alias_poll_s)
     return Container(
         settings=settings,
         engine=engine,
@@ -141,6 +146,8 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
             histories, live=live, clock=own_clock, defaults=recommendation_options(settings)
         ),
         plays=PlayService(units, histories=histories, clock=own_clock),
+        catalogue=CatalogueService(units, live=live, poke=live.poke),
+        overlays=overlays,
     )
 
 

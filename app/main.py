@@ -19,6 +19,7 @@ from prometheus_client import (
 from app.api import (
     aliases,
     asking,
+    catalogue,
     comparisons,
     datasets,
     events,
@@ -82,6 +83,7 @@ def create_app(container: Container) -> FastAPI:
     app.state.services = services
     app.state.upload_threads = anyio.CapacityLimiter(uploads.MOST_AT_ONCE)
     for subject in (
+        catalogue,
         songs,
         recommendations,
         plays,
@@ -135,6 +137,7 @@ def services_of(container: Container) -> Services:
         serving=container.serving,
         recommending=container.recommending,
         plays=container.plays,
+        catalogue=container.catalogue,
         status=container.live.status,
         poke=container.live.poke,
         max_upload_bytes=container.settings.max_upload_bytes,

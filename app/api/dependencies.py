@@ -16,6 +16,7 @@ from app.api.problems import Refused
 from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
 from app.domain.serving import ServingStatus
 from app.services.asking import AskingService
+from app.services.catalogue import CatalogueService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.exporting import ExportService
@@ -57,6 +58,7 @@ class Services:
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
+    catalogue: CatalogueService
     status: Callable[[], ServingStatus]
     poke: Callable[[], None]
     max_upload_bytes: int

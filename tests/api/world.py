@@ -21,6 +21,7 @@ from app.domain.models import IndexFacts
 from app.domain.recommending import HeardSong
 from app.domain.serving import LiveModel, Song
 from app.main import create_app
+from app.services.catalogue import CatalogueService
 from app.services.leasing import artifact_name
 from app.services.recommending import RecommendingService
 from app.services.serving import ServingService
@@ -137,14 +138,17 @@ def container_on(database_url: str, data_dir: Path, **settings: Any) -> Containe
             **settings,
         )
     )
-    live = LiveIndexes(targets=container.models.targets, store=container.store, load=five_songs, poll_s=60)
+    live = LiveIndexes(
+        targets=container.models.targets, store=container.store, load=five_songs, overlays=container.overlays, poll_s=60
+    )
     recommending = RecommendingService(
         container.recommending._histories,
         live=live,
         clock=SystemClock(),
         defaults=recommendation_options(container.settings),
     )
-    return replace(container, live=live, serving=ServingService(live), recommending=recommending)
+    catalogue = CatalogueService(container.catalogue._units, live=live, poke=live.look)
+    return replace(container, catalogue=catalogue, live=live, serving=ServingService(live), recommending=recommending)
 
 
 def app_on(container: Container) -> FastAPI:

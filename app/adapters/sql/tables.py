@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from app.domain.catalogue import SongWords
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
 from app.domain.lease import Failure, Progress
 from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
@@ -289,6 +290,27 @@ plays = sa.Table(
     sa.Column("seconds_streamed", sa.Double),
     sa.Column("received_at", Instant, nullable=False),
     sa.Index(None, "user_id", "played_at_ms", "event_id"),
+    sa.Index(None, "song_id", "played_at_ms"),
+)
+
+catalogue_songs = sa.Table(
+    "catalogue_songs",
+    metadata,
+    sa.Column("song_id", sa.String(256), primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("said", Document(SongWords)),
+    sa.Column("denial_reason", sa.Text),
+    sa.Column("denied_at", Instant),
+    sa.Column("beside", Document(dict[str, int])),
+    sa.Column("beside_source", sa.String(16)),
+)
+
+catalogue_revisions = sa.Table(
+    "catalogue_revisions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
 )
 
 idempotency_keys = sa.Table(
