@@ -1,6 +1,7 @@
 """The composition root: builds every service from the settings, once a process."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -14,15 +15,17 @@ from app.adapters.exporting import csv_bytes, parquet_bytes
 from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_catalogue import LiveCatalogue
 from app.adapters.live_indexes import LiveIndexes
+from app.adapters.live_listeners import LiveListeners
 from app.adapters.polling import PollingSignals
 from app.adapters.ranks import read_ranks
+from app.adapters.redis.histories import RedisHistories
 from app.adapters.redis.signals import RedisSignals
 from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
-from app.domain.recommending import RecommendationOptions
+from app.domain.recommending import RecommendationOptions, weights_by_event
 from app.domain.serving import LiveModel
 from app.domain.tuning.importance import Importance, Observed
 from app.domain.tuning.random_search import RandomSearch
@@ -36,6 +39,7 @@ from app.services.events import EventService
 from app.services.exporting import ExportService
 from app.services.histories import UserHistories
 from app.services.importance import ImportanceService
+from app.services.listeners import ListenerService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
@@ -45,6 +49,7 @@ from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.transfers import TransferService
 from app.services.trials import TrialService
+from app.services.users import UserService
 from app.services.verdicts import VerdictService
 from app.services.warm_starting import WarmStartService
 
@@ -77,20 +82,32 @@ class Container:
     plays: PlayService
     catalogue: CatalogueService
     overlays: LiveCatalogue
+    users: UserService
+    listeners: LiveListeners
+    cache: RedisHistories | None
 
     def start(self) -> None:
-        """Begin to follow the aliases."""
+        """Begin to follow the aliases and the users."""
+        self.listeners.start()
         self.live.start()
 
     def stop(self) -> None:
         """Stop following them and let the broker and the database go."""
         self.live.stop()
+        self.listeners.stop()
+        if self.cache is not None:
+            self.cache.stop()
         self.signals.close()
         self.engine.dispose()
 
 
-def build(settings: Settings, *, clock: Clock | None = None) -> Container:
-    """The services on the database and the folder that the settings name; `clock` replaces the database's."""
+def build(
+    settings: Settings, *, clock: Clock | None = None, load_model: Callable[[Path, str], LiveModel] | None = None
+) -> Container:
+    """The services on the database and the folder that the settings name.
+
+    `clock` replaces the database's; `load_model` what reads a model's verified folder.
+    """
     engine = create_engine(settings.database_url)
     units = SqlUnitsOfWork(engine, clock=clock)
     store = FolderArtifactStore(settings.data_dir)
@@ -109,9 +126,19 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         watch=_watch(settings),
     )
     own_clock = SystemClock() if clock is None else clock
-    histories = UserHistories(units)
     overlays = LiveCatalogue(partial(catalogue_changes, units), clock=own_clock)
-    live = LiveIndexes(targets=models.targets, store=store, load=_load, overlays=overlays, poll_s=settings.alias_poll_s)
+    live = LiveIndexes(
+        targets=models.targets,
+        store=store,
+        load=load_model or _load,
+        overlays=overlays,
+        poll_s=settings.alias_poll_s,
+    )
+    cache = None if settings.redis_url is None else RedisHistories(settings.redis_url, n_kept=settings.history_length)
+    listeners = LiveListeners(ListenerService(units, has_cache=cache is not None).changes)
+    histories = UserHistories(units, listeners=listeners, cache=cache)
+    options = recommendation_options(settings)
+    recommending = RecommendingService(histories, live=live, clock=own_clock, defaults=options)
     return Container(
         settings=settings,
         engine=engine,
@@ -142,12 +169,21 @@ def build(settings: Settings, *, clock: Clock | None = None) -> Container:
         warm_starts=WarmStartService(units),
         models=models,
         serving=ServingService(live),
-        recommending=RecommendingService(
-            histories, live=live, clock=own_clock, defaults=recommendation_options(settings)
+        recommending=recommending,
+        plays=PlayService(histories, clock=own_clock),
+        users=UserService(
+            units,
+            histories=histories,
+            recommending=recommending,
+            listeners=listeners,
+            live=live,
+            clock=own_clock,
+            options=options,
         ),
-        plays=PlayService(units, histories=histories, clock=own_clock),
         catalogue=CatalogueService(units, live=live, poke=live.poke),
         overlays=overlays,
+        listeners=listeners,
+        cache=cache,
     )
 
 
@@ -157,6 +193,8 @@ def recommendation_options(settings: Settings) -> RecommendationOptions:
         half_life_days=settings.half_life_days,
         history_length=settings.history_length,
         recent_songs_excluded=settings.recent_songs_excluded,
+        event_weights=weights_by_event(settings.event_weights, else_of=RecommendationOptions().event_weights),
+        completion_weight=settings.completion_weight,
     )
 
 

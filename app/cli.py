@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, cast
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from app.bootstrap import Container
     from app.config import Settings
+    from app.domain.recommending import Seen
 
 STOP_MARGIN_S = 3.0
 """How much longer than its grace period a worker is waited for."""
@@ -292,6 +293,64 @@ def _container() -> Iterator["Container"]:
         yield container
     finally:
         container.stop()
+
+
+# recommend
+
+
+@cli.command()
+def recommend(
+    *,
+    users: Annotated[
+        Path,
+        typer.Option(
+            exists=True, dir_okay=False, readable=True, help="Users: Parquet or CSV with a column user_id, or a list."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(dir_okay=False, help="Where the recommendations go, as Parquet.")],
+    alias: Annotated[str, typer.Option(help="Whose model answers.")] = "production",
+    k: Annotated[int, typer.Option(help="Songs for each user.")] = 10,
+    half_life_days: Annotated[float | None, typer.Option(help="Days after which a play weighs half.")] = None,
+    history_length: Annotated[int | None, typer.Option(help="Last plays that count.")] = None,
+    mmr_lambda: Annotated[float | None, typer.Option(help="1: by score alone; less: more diverse.")] = None,
+    exclude_seen: Annotated[
+        str | None, typer.Option(help="Songs heard that are left out: recent, none, all, or a number of days.")
+    ] = None,
+) -> None:
+    """Recommend songs for all users of a file. No server is needed; what is written is there whole or not at all."""
+    with _explained():
+        from app.nightly import recommend as recommend_all
+
+        if not out.parent.is_dir():
+            raise typer.BadParameter(f"there is no folder {out.parent}.", param_hint="--out")
+        if exclude_seen not in {None, "recent", "none", "all"} and not str(exclude_seen).isdecimal():
+            raise typer.BadParameter("must be recent, none, all, or a number of days.", param_hint="--exclude-seen")
+        with _container() as container:
+            found = recommend_all(
+                container,
+                users,
+                out,
+                alias=alias,
+                console=_console(),
+                wishes={
+                    "k": k,
+                    "half_life_days": half_life_days,
+                    "history_length": history_length,
+                    "mmr_lambda": mmr_lambda,
+                    "exclude_seen": _seen(exclude_seen),
+                },
+            )
+            left_out = f", {found.n_refused:,} left out" if found.n_refused else ""
+            _console().print(f"{found.n_songs:,} songs for {found.n_users:,} users{left_out}, by {found.model_id}.")
+            typer.echo(out)
+
+
+def _seen(text: str | None) -> "Seen | None":
+    match text:
+        case None | "recent" | "none" | "all":
+            return cast("Seen | None", text)
+        case _:
+            return int(text)
 
 
 # demo

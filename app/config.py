@@ -16,6 +16,9 @@ from dotenv import dotenv_values
 from pydantic import ByteSize, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.plays import EventType
+from app.domain.recommending import GREATEST_EVENT_WEIGHT
+
 PREFIX = "SEGUE_"
 TEST_PREFIX = "SEGUE_TEST_"
 """Variables of the tests, which are no settings."""
@@ -27,6 +30,9 @@ MEMORY = re.compile(r"[1-9]\d*(\.\d+)?\s?([KMGT]i?B|%)")
 
 MIB = 1024**2
 GIB = 1024**3
+
+
+EventWeight = Annotated[float, Field(ge=-GREATEST_EVENT_WEIGHT, le=GREATEST_EVENT_WEIGHT, allow_inf_nan=False)]
 
 
 class InvalidSettings(Exception):
@@ -58,7 +64,10 @@ class Settings(BaseSettings):
         description="SQLite (`sqlite:///…`) or PostgreSQL (`postgresql://…`). Default: `segue.db` in the data folder.",
     )
     redis_url: str | None = Field(
-        default=None, repr=False, description="Redis or Valkey for wake-ups; without it workers poll."
+        default=None,
+        repr=False,
+        description="Redis or Valkey for wake-ups and a cache of recent plays; without it workers poll and plays are "
+        "read from SQL.",
     )
     sources: Annotated[dict[str, Path], NoDecode] = Field(
         default_factory=dict,
@@ -69,7 +78,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the server listens on; 0 takes a free one.")
     max_upload_bytes: ByteSize = Field(default=ByteSize(2 * GIB), ge=1, description="Largest upload taken.")
     max_body_bytes: ByteSize = Field(
-        default=ByteSize(MIB), ge=1024, description="Largest body of any other request taken."
+        default=ByteSize(4 * MIB), ge=1024, description="Largest body of any other request taken."
     )
 
     lease_s: float = Field(
@@ -149,6 +158,14 @@ class Settings(BaseSettings):
     history_length: int = Field(default=200, ge=1, le=1_000, description="Last plays that make a user's profile.")
     recent_songs_excluded: int = Field(
         default=50, ge=0, le=10_000, description="Last songs heard that are not recommended again."
+    )
+
+    event_weights: dict[EventType, EventWeight] = Field(
+        default_factory=dict,
+        description='What events weigh beside a play: a JSON object, as in `{"like": 2, "skip": 0}`.',
+    )
+    completion_weight: float = Field(
+        default=1, ge=0, le=1, description="How much the share of a song that was heard counts: 0 not at all."
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")

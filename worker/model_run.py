@@ -71,4 +71,10 @@ def _embeddings(request: ModelRequest, folder: Path, tell: Tell) -> Embeddings:
 
 def _lineage(request: ModelRequest) -> dict[str, object]:
     model = request.model
-    return {"model_id": model.id, **asdict(model.lineage), "fit": model.fit, "parameters": asdict(model.parameters)}
+    return {
+        "model_id": model.id,
+        **asdict(model.lineage),
+        "fit": model.fit,
+        "parameters": asdict(model.parameters),
+        "segment_by": request.dataset.spec.segment_by,
+    }

@@ -152,7 +152,24 @@ class LaidOverModel:
                 break
             n_asked = min(4 * n_asked, most)
         best, best_scores = self._allowed(found, found_scores, vector)
-        rows[: len(best)], scores[: len(best)] = best[:k], best_scores[:k]
+        best, best_scores = best[:k], best_scores[:k]
+        rows[: len(best)], scores[: len(best)] = best, best_scores
+        return rows, scores
+
+    def search_many(self, vectors: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The same of many vectors `(n, dim)` at once: rows and scores `(n, k)`."""
+        rows = np.full((len(vectors), k), -1, dtype=np.int64)
+        scores = np.full((len(vectors), k), -np.inf, dtype=np.float32)
+        most = min(k + len(self._denied), self._n_known)
+        n_asked = min(2 * k, most)
+        found, found_scores = self._model.search_many(vectors, n_asked)
+        for place, vector in enumerate(vectors):
+            if n_asked < most and self._n_allowed(found[place]) < k:
+                rows[place], scores[place] = self.search(vector, k)
+                continue
+            best, best_scores = self._allowed(found[place], found_scores[place], vector)
+            best, best_scores = best[:k], best_scores[:k]
+            rows[place, : len(best)], scores[place, : len(best)] = best, best_scores
         return rows, scores
 
     def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
@@ -216,7 +233,31 @@ class LaidOverModel:
             max_per_artist=wanted.max_per_artist,
         )
 
-    # The rest is the model's
+    def popular(self, n: int, *, segment: int | None = None) -> NDArray[np.int64]:
+        """The n most played songs, of one segment or of all; fewer where there are fewer."""
+        rows = self._model.popular(n + len(self._denied), segment=segment)
+        return rows[self._is_allowed[rows]][:n]
+
+    # The rest is the model's, which has nothing of new songs
+
+    def durations_s(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How long the songs are, NaN where the songs table does not say."""
+        is_known = (rows >= 0) & (rows < self._n_known)
+        durations = np.full(len(rows), np.nan, dtype=np.float32)
+        durations[is_known] = self._model.durations_s(rows[is_known])
+        return durations
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The segments of its songs, by number."""
+        return self._model.segments
+
+    def segments_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The numbers of the songs' segments, -1 for a song without one."""
+        is_known = (rows >= 0) & (rows < self._n_known)
+        segments = np.full(len(rows), -1, dtype=np.int32)
+        segments[is_known] = self._model.segments_of(rows[is_known])
+        return segments
 
     def history(self, user_id: str) -> History | None:
         """The user's plays in the model's dataset; None when it has none."""

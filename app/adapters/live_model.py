@@ -17,6 +17,7 @@ from app.adapters.corpus import Histories
 from app.adapters.id_lookup import IdLookup, texts_of
 from app.adapters.song_columns import SongColumns
 from app.adapters.song_search import SongSearch
+from app.adapters.song_segments import durations_of, segments_of
 from app.adapters.vector_index import VectorIndex, others
 from app.domain.embedding import Matrix
 from app.domain.errors import DamagedArtifact
@@ -46,6 +47,7 @@ class LoadedModel:
         index: VectorIndex,
         histories: Histories | None = None,
         vectors: Matrix | None = None,
+        segment_by: str | None = None,
     ) -> None:
         n_songs = songs.num_rows
         if not len(queries) == len(neighbours) == len(neighbour_scores) == n_songs:
@@ -63,6 +65,8 @@ class LoadedModel:
         self._artists = texts_of(songs.column("artist"))
         self._n_plays = songs.column("n_plays").to_numpy()
         self._details = songs.drop_columns(list(NAMED_COLUMNS))
+        self._durations_s = durations_of(self._details)
+        self._segments = segments_of(self._details, segment_by)
         self._columns = SongColumns(songs.drop_columns(["song_id", "title", "n_plays"]), told=_detail)
         self._rows = IdLookup(self._ids)
         self._search = SongSearch(songs.column("title"), songs.column("artist"))
@@ -163,6 +167,33 @@ class LoadedModel:
         """The k songs nearest to a vector `(dim,)`, best first, and their scores; -1 pads."""
         rows, scores = self._index.search(vector[np.newaxis], k)
         return rows[0], scores[0]
+
+    def search_many(self, vectors: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The same of many vectors `(n, dim)` at once: rows and scores `(n, k)`."""
+        return self._index.search(vectors, k)
+
+    def durations_s(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How long the songs are, NaN where the songs table does not say."""
+        if self._durations_s is None:
+            return np.full(len(rows), np.nan, dtype=np.float32)
+        return self._durations_s[rows]
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The segments of its songs, by number; none when its dataset has none."""
+        return () if self._segments is None else self._segments.names
+
+    def segments_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The numbers of the songs' segments, -1 for a song without one."""
+        if self._segments is None:
+            return np.full(len(rows), -1, dtype=np.int32)
+        return self._segments.of_song[rows]
+
+    def popular(self, n: int, *, segment: int | None = None) -> NDArray[np.int64]:
+        """The n most played songs, of one segment or of all; fewer where there are fewer."""
+        if segment is None or self._segments is None:
+            return np.arange(min(n, self.n_songs), dtype=np.int64)
+        return self._segments.popular(segment, n)
 
     def song(self, row: int) -> Song:
         """What is known of a song."""

@@ -166,6 +166,7 @@ def load_model(path: Path, model_id: str) -> LoadedModel:
         index=open_index(stored),
         histories=stored.histories,
         vectors=stored.vectors,
+        segment_by=stored.lineage.get("segment_by"),
     )
     model.warm_up()
     return model

@@ -30,6 +30,7 @@ from app.services.serving import ServingService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.transfers import TransferService
+from app.services.users import UserService
 from app.services.verdicts import VerdictService
 from app.services.warm_starting import WarmStartService
 
@@ -59,6 +60,7 @@ class Services:
     recommending: RecommendingService
     plays: PlayService
     catalogue: CatalogueService
+    users: UserService
     status: Callable[[], ServingStatus]
     poke: Callable[[], None]
     max_upload_bytes: int

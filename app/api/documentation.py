@@ -30,6 +30,7 @@ TAGS = [
     {"name": "catalogue", "description": "What is said of songs, denied songs, and new ones."},
     {"name": "recommendations", "description": "Songs for users."},
     {"name": "plays", "description": "What users hear."},
+    {"name": "users", "description": "What is known of a user, and forgetting one."},
     {"name": "health", "description": "How the server is."},
 ]
 

@@ -2,12 +2,20 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+import orjson
+from fastapi import APIRouter, Query, Response
 
 from app.api.bodies import StrictRoute
 from app.api.dependencies import FromServices, UserPath
 from app.api.problems import problems
-from app.api.schemas.recommendations import RecommendationBody, RecommendationParameters, RecommendationsView
+from app.api.schemas.recommendations import (
+    BatchView,
+    RecommendationBody,
+    RecommendationParameters,
+    RecommendationsView,
+    UsersBody,
+)
+from app.domain.serving import BatchAnswer, RecommendationsAnswer
 
 router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=StrictRoute)
 
@@ -16,41 +24,61 @@ router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=StrictRou
     "/users/{user_id:path}/recommendations",
     summary="Recommend songs for a user",
     response_model=RecommendationsView,
-    responses=problems(503),
+    responses=problems(404, 503),
 )
 def recommend_for_user(
     user_id: UserPath, which: Annotated[RecommendationParameters, Query()], services: FromServices
-) -> RecommendationsView:
+) -> Response:
     """Songs near what the user heard, newer plays weighing more; songs heard recently are left out.
 
-    The plays are those of the model's dataset and those sent since. Users that nothing is known of get popular songs,
-    and the answer says so.
+    The plays are those of the model's dataset and those sent since. Users that nothing is known of get songs that are
+    popular, and the answer says so.
     """
-    return RecommendationsView.of(
+    return _rendered(
         services.recommending.recommendations(
-            user_id,
-            k=which.k,
-            alias=which.alias,
-            half_life_days=which.half_life_days,
-            history_length=which.history_length,
+            user_id, alias=which.alias, by=which.by, wanted=which.wanted(), explain=which.explain, **which.wishes()
         )
     )
 
 
 @router.post(
     "/recommendations",
-    summary="Recommend songs for a history",
+    summary="Recommend songs for a history or a session",
     response_model=RecommendationsView,
     responses=problems(413, 415, 503),
 )
-def recommend_for_history(body: RecommendationBody, services: FromServices) -> RecommendationsView:
-    """Songs near those of the history, newer plays weighing more; nothing is stored, nothing stored is looked at."""
-    return RecommendationsView.of(
-        services.recommending.recommendations_for(
-            body.heard(),
-            k=body.k,
-            alias=body.alias,
-            half_life_days=body.half_life_days,
-            history_length=body.history_length,
+def recommend_for_history(body: RecommendationBody, services: FromServices) -> Response:
+    """Songs near those of the history, newer plays weighing more, or of a session, later songs weighing more.
+
+    Nothing is stored, and nothing stored is looked at.
+    """
+    recommending = services.recommending
+    if body.session is not None:
+        return _rendered(
+            recommending.recommendations_in(
+                body.session, alias=body.alias, wanted=body.wanted(), explain=body.explain, **body.wishes()
+            )
+        )
+    return _rendered(
+        recommending.recommendations_for(
+            body.heard(), alias=body.alias, wanted=body.wanted(), explain=body.explain, **body.wishes()
         )
     )
+
+
+@router.post(
+    "/recommendations/batch",
+    summary="Recommend songs for many users",
+    response_model=BatchView,
+    responses=problems(413, 415, 503),
+)
+def recommend_for_users(body: UsersBody, services: FromServices) -> Response:
+    """The same for up to 1,000 users in one answer of one model; each user is answered or refused."""
+    return _rendered(
+        services.recommending.recommendations_of(body.user_ids, alias=body.alias, wanted=body.wanted(), **body.wishes())
+    )
+
+
+def _rendered(answer: RecommendationsAnswer | BatchAnswer) -> Response:
+    """The answer as its view has it, without building one: that takes longer than all else but the search."""
+    return Response(orjson.dumps(answer), media_type="application/json")

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 from app.domain.errors import InvalidRequest
 from app.domain.filtering import MAX_COLUMN_LENGTH, MAX_VALUE_LENGTH
-from app.domain.recommending import check_id
+from app.domain.plays import check_id
 from app.domain.serving import CatalogueStatus, LiveModel
 
 Said = str | int | float | bool

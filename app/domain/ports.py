@@ -1,6 +1,6 @@
 """What the core needs from the world, as protocols. Implementations live in `app.adapters`."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from app.domain.embedding import Embeddings, Rows
 from app.domain.lease import Lease
 from app.domain.listening import Corpus
 from app.domain.models import StoredFile
+from app.domain.plays import RecentPlays
 from app.domain.training import TrainingParameters, TrainingProgress
 from app.domain.tuning.suggester import Observation
 
@@ -46,6 +47,59 @@ class Signals(Protocol):
 
     def close(self) -> None:
         """Let go of whatever it is connected to."""
+        ...
+
+
+class HistoryCache(Protocol):
+    """A cache of users' newest plays that servers share; see `app.domain.listeners` for when it may be used.
+
+    What is cached under one epoch is not found under another. It may lose anything at any time. It answers at once or
+    says that it cannot: no method raises, and none takes longer than some tens of milliseconds.
+    """
+
+    @property
+    def n_kept(self) -> int:
+        """How many plays of a user are kept."""
+        ...
+
+    def find(self, user_id: str, *, epoch: int) -> RecentPlays | str | None:
+        """The plays; or a ticket to `fill` in what is missing; or None: away, or others are at it."""
+        ...
+
+    def fill(self, user_id: str, plays: RecentPlays, *, epoch: int, ticket: str) -> None:
+        """Keep them, unless the user was closed since the ticket was given."""
+        ...
+
+    def close(self, user_ids: Collection[str], *, epoch: int) -> bool:
+        """Forget the users and let nobody fill them in until `open`; False when that is not certain."""
+        ...
+
+    def open(self, user_ids: Collection[str], *, epoch: int) -> bool:
+        """Forget the users, and end what `close` began; False when that is not certain."""
+        ...
+
+    def stop(self) -> None:
+        """Let go of whatever it is connected to."""
+        ...
+
+
+class FollowedListeners(Protocol):
+    """What a server follows of users: who is to be forgotten, and whether histories may be cached."""
+
+    def erased_at_ms(self, user_id: str) -> int | None:
+        """When the user was erased; None when not. Raises: Unavailable when that was never learnt."""
+        ...
+
+    def permit(self) -> int | None:
+        """The epoch under which histories are cached now; None when they may not be, or that is not known."""
+        ...
+
+    def last_epoch(self) -> int | None:
+        """The last epoch known: for answers while the database is away, which say that they may be old."""
+        ...
+
+    def look(self) -> None:
+        """Learn what changed now rather than at the next poll. Raises nothing."""
         ...
 
 

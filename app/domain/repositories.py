@@ -12,8 +12,9 @@ from app.domain.catalogue import CatalogueSong
 from app.domain.datasets import Dataset, Upload
 from app.domain.events import Event
 from app.domain.lease import Claim, Progress
+from app.domain.listeners import CacheState, Erasure, SongCount, StoredPlay
 from app.domain.models import Alias, AliasMove, Model
-from app.domain.recommending import HeardSong, Play, PlayVerdict
+from app.domain.plays import Play, PlayVerdict, RecentPlays
 from app.domain.tuning.study import Study
 from app.domain.tuning.transfer import Transfer
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
@@ -220,8 +221,71 @@ class PlayRepository(Protocol):
         """Store those whose event id is new; one verdict a play, in order."""
         ...
 
-    def recent(self, user_id: str, *, limit: int) -> list[HeardSong]:
-        """The user's newest plays, newest first (ties by event id)."""
+    def recent(self, user_id: str, *, limit: int) -> RecentPlays:
+        """The user's newest plays."""
+        ...
+
+    def recent_of(self, user_ids: Sequence[str], *, limit: int) -> dict[str, RecentPlays]:
+        """The same of many users; those without plays are absent."""
+        ...
+
+    def songs_since(self, user_id: str, *, since_ms: int, limit: int) -> list[str]:
+        """Up to `limit` songs that the user did something with from an instant on, the last ones first."""
+        ...
+
+    def page(self, user_id: str, *, limit: int, before: tuple[int, str] | None) -> list[StoredPlay]:
+        """Up to `limit` plays before an instant (epoch milliseconds) and event id, newest first (ties by event id)."""
+        ...
+
+    def counts(self, user_id: str, *, limit: int) -> list[SongCount]:
+        """How often the user played each song and when last, the `limit` most played first."""
+        ...
+
+    def among(self, user_id: str, plays: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Those of the plays (song id and instant, at most a thousand) that are stored as played by the user."""
+        ...
+
+    def n_of(self, user_id: str) -> int:
+        """How many plays of the user are stored."""
+        ...
+
+    def delete_of(self, user_id: str) -> int:
+        """Remove all plays of a user; how many there were."""
+        ...
+
+
+class ListenerRepository(Protocol):
+    """Users to be forgotten, and whether histories may be cached; see `app.domain.listeners`."""
+
+    def share(self) -> None:
+        """Wait for whoever holds `lock`, and keep it from others until this unit of work ends.
+
+        Whoever writes plays does, so that no erasure and no new state of the cache comes between.
+        """
+        ...
+
+    def lock(self) -> None:
+        """Wait for all who share or hold the lock, and keep them waiting until this unit of work ends."""
+        ...
+
+    def cache(self) -> CacheState | None:
+        """Whether histories may be cached; None while no server has a cache."""
+        ...
+
+    def set_cache(self, state: CacheState) -> None:
+        """Store it; needs `lock`."""
+        ...
+
+    def erased_at(self, user_ids: Collection[str]) -> dict[str, int]:
+        """When those of the users that are to be forgotten were erased, in epoch milliseconds."""
+        ...
+
+    def erase(self, user_id: str, *, at: datetime) -> Erasure:
+        """Note that the user is to be forgotten up to an instant; needs `lock`."""
+        ...
+
+    def erasures(self, *, after: int, limit: int) -> list[Erasure]:
+        """Up to `limit` users with a revision above `after`, by revision."""
         ...
 
 
@@ -282,6 +346,7 @@ class UnitOfWork(Protocol):
     aliases: AliasRepository
     plays: PlayRepository
     catalogue: CatalogueRepository
+    listeners: ListenerRepository
     idempotency: IdempotencyRepository
 
     def now(self) -> datetime:

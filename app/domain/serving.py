@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from app.domain.embedding import Matrix
 from app.domain.filtering import Mask, Rows, Scores, SongFilter
 from app.domain.models import Alias
-from app.domain.recommending import History, PlayVerdict
+from app.domain.plays import PlayVerdict, Rejection
+from app.domain.recommending import History
 
 Detail = str | int | float | bool | None
 """The value of a further column of the songs table."""
@@ -113,27 +114,58 @@ class SongsAnswer:
     next_cursor: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recommendation:
-    """A song recommended; `score` is None for a popular song, which no profile was compared with."""
+class Reason(TypedDict):
+    """A song heard that drew a recommendation in: what its `n_plays` plays add to the score."""
+
+    song_id: str
+    title: str | None
+    artist: str | None
+    n_plays: int
+    contribution: float
+
+
+class Recommendation(TypedDict):
+    """A song recommended; `score` is None for a popular song, which no profile was compared with.
+
+    Where it was asked for, `because` are the songs heard that moved the score most, and `because_of_others` what all
+    others add: together they are the score.
+    """
 
     song_id: str
     title: str | None
     artist: str | None
     score: float | None
+    provisional: NotRequired[bool]
+    because: NotRequired[list[Reason]]
+    because_of_others: NotRequired[float]
 
+
+Basis = Literal["profile", "session", "segment_popular", "popular"]
+"""What songs are recommended by: all the history, its last session, what is popular in the user's segment, or at all.
+
+Each is tried where the one before gives too few, in this order.
+"""
 
 FallbackReason = Literal["unknown_user", "no_known_songs", "history_cancels_out"]
-"""Why popular songs stand in: nothing was ever heard, nothing that the model knows, or vectors that sum to nothing."""
+"""Why another basis stands in: nothing was ever heard, nothing that the model knows, or vectors that sum to nothing."""
 
-HistorySource = Literal["complete", "dataset_only", "request"]
-"""The dataset's plays and those sent since; the former alone, as the database is away; those of the request."""
+HistorySource = Literal["complete", "cached", "dataset_only", "request"]
+"""The dataset's plays and those sent since; the same, as the cache knew them last, for the database is away; the
+dataset's alone, for neither is there; those of the request."""
+
+
+class Step(TypedDict):
+    """How many of the songs, in their order, one basis gave."""
+
+    basis: Basis
+    n_songs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecommendationsAnswer:
     """Songs recommended, best first.
 
+    `fallback` is the basis that stands in for the one asked for, with its `reason`; `steps` tell which gave how many.
     `n_plays_used` plays made the profile; `unknown_song_ids` are songs of the history that the model does not know.
     """
 
@@ -142,20 +174,44 @@ class RecommendationsAnswer:
     generation: int
     user_id: str | None
     recommendations: list[Recommendation]
-    fallback: Literal["popular"] | None
+    steps: list[Step]
+    fallback: Literal["session", "segment_popular", "popular"] | None
     reason: FallbackReason | None
     history: HistorySource
+    segment: str | None
     n_plays_used: int
     unknown_song_ids: list[str]
+    attribution: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRefused:
+    """Why one user of a batch got no answer."""
+
+    user_id: str
+    code: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchAnswer:
+    """One answer or refusal a user, in the order they were asked for."""
+
+    alias: str
+    model_id: str
+    generation: int
+    answers: list[RecommendationsAnswer | UserRefused]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaysAnswer:
-    """One verdict a play, in the order they were sent."""
+    """One verdict a play, in the order they were sent; a rejection says why."""
 
     verdicts: list[PlayVerdict]
+    rejections: dict[int, Rejection]
     n_accepted: int
     n_duplicate: int
+    n_rejected: int
 
 
 class LiveModel(Protocol):
@@ -226,6 +282,27 @@ class LiveModel(Protocol):
 
     def search(self, vector: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The k songs nearest to a vector `(dim,)`, best first, and their scores; -1 pads."""
+        ...
+
+    def search_many(self, vectors: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """The same of many vectors `(n, dim)` at once: rows and scores `(n, k)`."""
+        ...
+
+    def durations_s(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How long the songs are, NaN where the songs table does not say."""
+        ...
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """The segments of its songs, by number; none when its dataset has none."""
+        ...
+
+    def segments_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        """The numbers of the songs' segments, -1 for a song without one."""
+        ...
+
+    def popular(self, n: int, *, segment: int | None = None) -> NDArray[np.int64]:
+        """The n most played songs, of one segment or of all; fewer where there are fewer."""
         ...
 
     def song(self, row: int) -> Song:

@@ -1,26 +1,33 @@
-"""Recommending: songs for a user, by the plays of a model's dataset and those sent since, or for a history given."""
+"""Recommending: songs for a user, by the plays of a model's dataset and those sent since, or for plays given."""
 
-from collections.abc import Sequence
-from dataclasses import replace
-from datetime import datetime
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
-from app.domain.errors import InvalidRequest
+from app.domain.attribution import Attribution
+from app.domain.errors import InvalidRequest, Unavailable
+from app.domain.filtering import SongFilter
+from app.domain.plays import EVENT_NUMBERS, EventType, HeardSong, RecentPlays, check_id, heard_plays
 from app.domain.ports import Clock
 from app.domain.recommending import (
     MAX_HISTORY_LENGTH,
-    HeardSong,
+    MAX_SESSION_LENGTH,
+    MILLISECONDS_PER_DAY,
     History,
     RecommendationOptions,
-    check_id,
+    Wishes,
     epoch_ms,
+    last_session,
     merged,
-    not_heard,
-    profile,
-    recency_weights,
+    strengths,
+    wished,
 )
 from app.domain.serving import (
+    BatchAnswer,
     FallbackReason,
     HistorySource,
     Live,
@@ -28,130 +35,435 @@ from app.domain.serving import (
     LiveModels,
     Recommendation,
     RecommendationsAnswer,
+    UserRefused,
 )
-from app.services.histories import UserHistories
+from app.services.histories import NOTHING, Found, UserHistories
+from app.services.ranking import (
+    CANDIDATES_PER_SONG,
+    Ranked,
+    Search,
+    Weighed,
+    explained,
+    narrows,
+    ranked,
+    segment_of,
+    told,
+    weighed,
+    weighed_session,
+)
 from app.services.serving import DEFAULT_ALIAS
 
-SCORE_DECIMALS = 6
-"""Decimals of a score in an answer: what a float32 holds."""
+MAX_USERS_PER_BATCH = 1_000
+
+USERS_SEARCHED_AT_ONCE = 256
+"""Users whose songs are searched in one product: more are no quicker, and take more memory."""
+
+PLAY = EVENT_NUMBERS[EventType.PLAY]
+
+EVERY_SONG = SongFilter()
+
+By = Literal["profile", "session"]
+"""Whether all of the history counts, or its last session alone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What one answer rests on: the plays of songs that the model knows, and the rows that are left out."""
+
+    history: History
+    source: HistorySource
+    unknown_song_ids: list[str]
+    reason_if_empty: FallbackReason
+    excluded: NDArray[np.int64]
+    wanted: SongFilter
+    user_id: str | None = None
 
 
 class RecommendingService:
-    """Recommendations. While the database is away they go by the dataset's history and say so."""
+    """Recommendations.
+
+    While the database is away they go by the cache, or by the dataset's history alone, and say so; who is in neither
+    is refused, for nothing tells a new user from one whose plays cannot be read.
+    """
 
     def __init__(
-        self, histories: UserHistories, *, live: LiveModels, clock: Clock, defaults: RecommendationOptions
+        self,
+        histories: UserHistories,
+        *,
+        live: LiveModels,
+        clock: Clock,
+        defaults: RecommendationOptions,
+        new_nonce: Callable[[], str] = lambda: secrets.token_urlsafe(12),
     ) -> None:
         self._histories = histories
         self._live = live
         self._clock = clock
         self._defaults = defaults
+        self._new_nonce = new_nonce
 
     def recommendations(
         self,
         user_id: str,
         *,
-        k: int = 10,
         alias: str = DEFAULT_ALIAS,
-        half_life_days: float | None = None,
-        history_length: int | None = None,
+        by: By = "profile",
+        wanted: SongFilter = EVERY_SONG,
+        explain: bool = False,
+        **wishes: Unpack[Wishes],
     ) -> RecommendationsAnswer:
         """Songs for a user, by the plays of the model's dataset and those sent since.
 
-        Raises: InvalidRequest, NothingLive.
+        Raises: InvalidRequest, NothingLive, Unavailable.
         """
         check_id(user_id, pointer="user_id")
-        options = self._options(k=k, half_life_days=half_life_days, history_length=history_length)
+        options = wished(self._defaults, wishes)
         live = self._live.get(alias)
-        now = self._clock.now()
-        stored = live.model.history(user_id)
-        sent = self._histories.recent(user_id, limit=options.history_length)
-        source: HistorySource = "dataset_only" if sent is None else "complete"
-        later, unknown = _known(live, sent or [], now=now)
-        histories = [later] if stored is None else [stored, later]
-        history = merged(histories, length=options.history_length)
-        reason: FallbackReason = "unknown_user" if stored is None and not unknown else "no_known_songs"
-        answer = _recommend(live, history, options=options, now=now, reason_if_empty=reason)
-        return replace(answer, user_id=user_id, history=source, unknown_song_ids=unknown)
+        wanted.demand_columns(live.model.columns)
+        now_ms = epoch_ms(self._clock.now())
+        heard = self._heard(
+            live.model,
+            user_id,
+            self._histories.recent(user_id, limit=options.history_length),
+            options=options,
+            wanted=wanted,
+            now_ms=now_ms,
+        )
+        return self._answered(live, heard, by=by, options=options, explain=explain, now_ms=now_ms)
+
+    def recommendations_of(
+        self,
+        user_ids: Sequence[str],
+        *,
+        alias: str = DEFAULT_ALIAS,
+        wanted: SongFilter = EVERY_SONG,
+        **wishes: Unpack[Wishes],
+    ) -> BatchAnswer:
+        """The same for up to 1,000 users, of one model, each answered or refused.
+
+        Raises: InvalidRequest, NothingLive, Unavailable.
+        """
+        if not 1 <= len(user_ids) <= MAX_USERS_PER_BATCH:
+            raise InvalidRequest(
+                f"A batch has between 1 and {MAX_USERS_PER_BATCH} users, not {len(user_ids)}.", pointer="/user_ids"
+            )
+        options = wished(self._defaults, wishes)
+        live = self._live.get(alias)
+        wanted.demand_columns(live.model.columns)
+        refused = _refused(user_ids)
+        taken = [user_id for user_id in dict.fromkeys(user_ids) if user_id not in refused]
+        answers: dict[str, RecommendationsAnswer | UserRefused] = dict(refused)
+        for start in range(0, len(taken), USERS_SEARCHED_AT_ONCE):
+            some = taken[start : start + USERS_SEARCHED_AT_ONCE]
+            answers |= self._answered_together(live, some, options=options, wanted=wanted)
+        return BatchAnswer(
+            alias=live.alias,
+            model_id=live.model.model_id,
+            generation=live.generation,
+            answers=[answers[user_id] for user_id in user_ids],
+        )
 
     def recommendations_for(
         self,
         history: Sequence[HeardSong],
         *,
-        k: int = 10,
         alias: str = DEFAULT_ALIAS,
-        half_life_days: float | None = None,
-        history_length: int | None = None,
+        wanted: SongFilter = EVERY_SONG,
+        explain: bool = False,
+        **wishes: Unpack[Wishes],
     ) -> RecommendationsAnswer:
         """Songs for whoever heard these; nothing stored is looked at. Raises: InvalidRequest, NothingLive."""
         if not 1 <= len(history) <= MAX_HISTORY_LENGTH:
             raise InvalidRequest(
                 f"A history has between 1 and {MAX_HISTORY_LENGTH} plays, not {len(history)}.", pointer="/history"
             )
-        options = self._options(k=k, half_life_days=half_life_days, history_length=history_length)
+        options = wished(self._defaults, wishes)
         live = self._live.get(alias)
-        now = self._clock.now()
-        heard, unknown = _known(live, history, now=now)
-        answer = _recommend(
-            live,
-            merged([heard], length=options.history_length),
+        wanted.demand_columns(live.model.columns)
+        now_ms = epoch_ms(self._clock.now())
+        heard = _given(live.model, heard_plays(history, now_ms=now_ms), wanted, options=options, now_ms=now_ms)
+        return self._answered(live, heard, by="profile", options=options, explain=explain, now_ms=now_ms)
+
+    def recommendations_in(
+        self,
+        session: Sequence[str],
+        *,
+        alias: str = DEFAULT_ALIAS,
+        wanted: SongFilter = EVERY_SONG,
+        explain: bool = False,
+        **wishes: Unpack[Wishes],
+    ) -> RecommendationsAnswer:
+        """Songs that go on with a session, given in the order it was heard. Raises: InvalidRequest, NothingLive."""
+        if not 1 <= len(session) <= MAX_SESSION_LENGTH:
+            raise InvalidRequest(
+                f"A session has between 1 and {MAX_SESSION_LENGTH} songs, not {len(session)}.", pointer="/session"
+            )
+        options = wished(self._defaults, wishes)
+        live = self._live.get(alias)
+        wanted.demand_columns(live.model.columns)
+        now_ms = epoch_ms(self._clock.now())
+        # A millisecond apart, so that no song that was heard twice is taken for one play, and their order is kept.
+        plays = [HeardSong(song_id, now_ms - place) for place, song_id in enumerate(reversed(session))]
+        heard = _given(live.model, heard_plays(plays, now_ms=now_ms), wanted, options=options, now_ms=now_ms)
+        return self._answered(live, heard, by="session", options=options, explain=explain, now_ms=now_ms)
+
+    # What an answer rests on
+
+    def _heard(
+        self,
+        model: LiveModel,
+        user_id: str,
+        found: Found,
+        *,
+        options: RecommendationOptions,
+        wanted: SongFilter,
+        now_ms: int,
+        row_of: Mapping[str, int] | None = None,
+    ) -> Heard:
+        stored = self.of_dataset(model, user_id)
+        if stored is not None:
+            stored = stored.weighing(options.event_weights[PLAY])
+        if found.plays is None and stored is None:
+            raise Unavailable("The database cannot be reached, and nothing else is known of this user.")
+        sent = NOTHING if found.plays is None else found.plays
+        later, unknown = known(model, sent, options=options, row_of=row_of)
+        history = merged([later] if stored is None else [stored, later], length=options.history_length)
+        return Heard(
+            history=history,
+            source=found.source,
+            unknown_song_ids=unknown,
+            reason_if_empty="unknown_user" if stored is None and not unknown else "no_known_songs",
+            excluded=np.concatenate(
+                [
+                    self._seen(model, user_id, history, stored, sent, options=options, now_ms=now_ms),
+                    _known_rows(model, wanted.exclude),
+                ]
+            ),
+            wanted=wanted,
+            user_id=user_id,
+        )
+
+    def of_dataset(self, model: LiveModel, user_id: str) -> History | None:
+        """The user's plays in the model's dataset, but for those before an erasure; None when it has none."""
+        stored = model.history(user_id)
+        if stored is None:
+            return None
+        erased_at_ms = self._histories.erased_at_ms(user_id)
+        if erased_at_ms is None:
+            return stored
+        kept = stored.since(erased_at_ms)
+        return kept if len(kept) else None
+
+    def _seen(
+        self,
+        model: LiveModel,
+        user_id: str,
+        history: History,
+        stored: History | None,
+        sent: RecentPlays,
+        *,
+        options: RecommendationOptions,
+        now_ms: int,
+    ) -> NDArray[np.int64]:
+        """The songs heard that are not recommended again."""
+        seen = options.exclude_seen
+        if seen == "recent":
+            return history.songs[: options.recent_songs_excluded]
+        if seen == "none":
+            return np.empty(0, dtype=np.int64)
+        since_ms = 0 if seen == "all" else now_ms - int(seen * MILLISECONDS_PER_DAY)
+        imported = np.empty(0, dtype=np.int64) if stored is None else stored.since(since_ms - 1).songs
+        song_ids = [sent.song_ids[place] for place in np.flatnonzero(sent.played_at_ms >= since_ms).tolist()]
+        if not sent.is_whole and len(song_ids) == len(sent):
+            # While the database is away, what is remembered of the user has to do.
+            found = self._histories.songs_since(user_id, since_ms=since_ms)
+            song_ids = song_ids if found is None else found
+        return np.unique(np.concatenate([imported, _known_rows(model, song_ids)]))
+
+    # Answers
+
+    def _answered(
+        self, live: Live, heard: Heard, *, by: By, options: RecommendationOptions, explain: bool, now_ms: int
+    ) -> RecommendationsAnswer:
+        asked = (
+            weighed(live.model, heard.history, options=options, now_ms=now_ms)
+            if by == "profile"
+            else weighed_session(live.model, last_session(heard.history))
+        )
+        return self._ranked(live, heard, asked, options=options, explain=explain, now_ms=now_ms)
+
+    def _ranked(
+        self,
+        live: Live,
+        heard: Heard,
+        asked: Weighed,
+        *,
+        options: RecommendationOptions,
+        explain: bool,
+        now_ms: int,
+        search: Search | None = None,
+    ) -> RecommendationsAnswer:
+        model = live.model
+        segment = segment_of(model, heard.history)
+        found, used = ranked(
+            model,
+            asked,
+            heard.history,
+            excluded=heard.excluded,
+            wanted=heard.wanted,
+            segment=segment,
             options=options,
-            now=now,
-            reason_if_empty="no_known_songs",
+            search=search,
         )
-        return replace(answer, unknown_song_ids=unknown)
-
-    def _options(self, *, k: int, half_life_days: float | None, history_length: int | None) -> RecommendationOptions:
-        return replace(
-            self._defaults,
-            k=k,
-            half_life_days=self._defaults.half_life_days if half_life_days is None else half_life_days,
-            history_length=self._defaults.history_length if history_length is None else history_length,
+        first = found.steps[0][0] if found.steps else asked.basis if used is not None else "popular"
+        fallback = None if first in {asked.basis, "profile"} else first
+        reason: FallbackReason | None = None
+        if fallback is not None:
+            reason = "history_cancels_out" if len(heard.history) else heard.reason_if_empty
+        return RecommendationsAnswer(
+            alias=live.alias,
+            model_id=model.model_id,
+            generation=live.generation,
+            user_id=heard.user_id,
+            recommendations=_told(model, found, used, explain=explain),
+            steps=[{"basis": basis, "n_songs": n_songs} for basis, n_songs in found.steps],
+            fallback=fallback,
+            reason=reason,
+            history=heard.source,
+            segment=None if segment is None else model.segments[segment],
+            n_plays_used=0 if used is None else len(used.songs),
+            unknown_song_ids=heard.unknown_song_ids,
+            attribution=Attribution(
+                live.alias, model.model_id, live.generation, issued_at_ms=now_ms, nonce=self._new_nonce()
+            ).token,
         )
 
+    def _answered_together(
+        self, live: Live, user_ids: Sequence[str], *, options: RecommendationOptions, wanted: SongFilter
+    ) -> dict[str, RecommendationsAnswer]:
+        """Each user's answer: one read of SQL, one look-up of all songs, one search."""
+        model = live.model
+        now_ms = epoch_ms(self._clock.now())
+        plays_of = self._histories.recent_of(user_ids, limit=options.history_length)
+        song_ids = list({song_id for plays in plays_of.values() for song_id in plays.song_ids})
+        row_of = dict(zip(song_ids, model.rows(song_ids).tolist(), strict=True))
+        heard_by = {
+            user_id: self._heard(
+                model,
+                user_id,
+                Found(plays_of.get(user_id, NOTHING), "complete"),
+                options=options,
+                wanted=wanted,
+                now_ms=now_ms,
+                row_of=row_of,
+            )
+            for user_id in user_ids
+        }
+        asked_by = {
+            user_id: weighed(model, heard.history, options=options, now_ms=now_ms)
+            for user_id, heard in heard_by.items()
+        }
+        searches = {} if narrows(wanted) else _searched_together(model, heard_by, asked_by, options=options)
+        return {
+            user_id: self._ranked(
+                live,
+                heard,
+                asked_by[user_id],
+                options=options,
+                explain=False,
+                now_ms=now_ms,
+                search=searches.get(user_id),
+            )
+            for user_id, heard in heard_by.items()
+        }
 
-def _recommend(
-    live: Live, history: History, *, options: RecommendationOptions, now: datetime, reason_if_empty: FallbackReason
-) -> RecommendationsAnswer:
-    model = live.model
-    weights = recency_weights(history.played_at_ms, now_ms=epoch_ms(now), half_life_days=options.half_life_days)
-    vector = profile(model.query_rows(history.songs), weights)
-    heard = history.songs[: options.recent_songs_excluded]
-    reason: FallbackReason | None = None
-    if vector is None:
-        reason = "history_cancels_out" if len(history) else reason_if_empty
-        popular = np.arange(min(options.k + len(heard), model.n_songs), dtype=np.int64)
-        rows, _ = not_heard(popular, np.zeros(len(popular), dtype=np.float32), heard=heard, k=options.k)
-        scores: list[float | None] = [None] * len(rows)
+
+def _searched_together(
+    model: LiveModel,
+    heard_by: Mapping[str, Heard],
+    asked_by: Mapping[str, Weighed],
+    *,
+    options: RecommendationOptions,
+) -> dict[str, Search]:
+    """The searches of all users who have a profile, done at once."""
+    directed = {user_id: asked.vector for user_id, asked in asked_by.items() if asked.vector is not None}
+    if not directed:
+        return {}
+    n_candidates = options.k if options.mmr_lambda == 1 else options.k * CANDIDATES_PER_SONG
+    widest = max(len(heard_by[user_id].excluded) for user_id in directed)
+    rows, scores = model.search_many(
+        np.stack([vector for vector in directed.values()]), min(n_candidates + widest, model.n_songs)
+    )
+    return {user_id: _done(rows[place], scores[place]) for place, user_id in enumerate(directed)}
+
+
+def _done(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Search:
+    """A search that was done already."""
+    return lambda _vector, k: (rows[:k], scores[:k])
+
+
+def _told(model: LiveModel, found: Ranked, used: Weighed | None, *, explain: bool) -> list[Recommendation]:
+    return explained(model, found, used) if explain else told(model, found)
+
+
+def _given(
+    model: LiveModel, plays: RecentPlays, wanted: SongFilter, *, options: RecommendationOptions, now_ms: int
+) -> Heard:
+    """What a request gives itself."""
+    heard, unknown = known(model, plays, options=options)
+    history = merged([heard], length=options.history_length)
+    seen = options.exclude_seen
+    if seen == "recent":
+        excluded = history.songs[: options.recent_songs_excluded]
+    elif seen == "none":
+        excluded = np.empty(0, dtype=np.int64)
     else:
-        found, found_scores = model.search(vector, min(options.k + len(heard), model.n_songs))
-        rows, nearest = not_heard(found, found_scores, heard=heard, k=options.k)
-        scores = [round(score, SCORE_DECIMALS) for score in nearest.tolist()]
-    return RecommendationsAnswer(
-        alias=live.alias,
-        model_id=model.model_id,
-        generation=live.generation,
-        user_id=None,
-        recommendations=[_recommendation(model, row, score) for row, score in zip(rows.tolist(), scores, strict=True)],
-        fallback=None if reason is None else "popular",
-        reason=reason,
-        history="request",
-        n_plays_used=0 if vector is None else len(history),
-        unknown_song_ids=[],
+        excluded = heard.since(-1 if seen == "all" else now_ms - int(seen * MILLISECONDS_PER_DAY) - 1).songs
+    return Heard(
+        history=history,
+        source="request",
+        unknown_song_ids=unknown,
+        reason_if_empty="no_known_songs",
+        excluded=np.concatenate([excluded, _known_rows(model, wanted.exclude)]),
+        wanted=wanted,
     )
 
 
-def _recommendation(model: LiveModel, row: int, score: float | None) -> Recommendation:
-    song_id, title, artist = model.names(row)
-    return Recommendation(song_id=song_id, title=title, artist=artist, score=score)
-
-
-def _known(live: Live, heard: Sequence[HeardSong], *, now: datetime) -> tuple[History, list[str]]:
+def known(
+    model: LiveModel,
+    plays: RecentPlays,
+    *,
+    options: RecommendationOptions,
+    row_of: Mapping[str, int] | None = None,
+) -> tuple[History, list[str]]:
     """The plays of songs that the model knows, and the ids of the other songs, each once, as they come."""
-    rows = live.model.rows([play.song_id for play in heard])
-    now_ms = epoch_ms(now)
-    times = [now_ms if play.played_at_ms is None else play.played_at_ms for play in heard]
-    played_at_ms = np.array(times, dtype=np.int64)
+    if len(plays) == 0:
+        return History(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)), []
+    rows = (
+        model.rows(plays.song_ids)
+        if row_of is None
+        else np.array([row_of[song_id] for song_id in plays.song_ids], dtype=np.int64)
+    )
+    weights = strengths(plays, durations_s=model.durations_s(rows), options=options)
     is_known = rows >= 0
-    unknown = dict.fromkeys(play.song_id for play, known in zip(heard, is_known.tolist(), strict=True) if not known)
-    return History(rows[is_known], played_at_ms[is_known]), list(unknown)
+    unknown = dict.fromkeys(plays.song_ids[place] for place in np.flatnonzero(~is_known).tolist())
+    return History(rows[is_known], plays.played_at_ms[is_known], plays.events[is_known], weights[is_known]), list(
+        unknown
+    )
+
+
+def _known_rows(model: LiveModel, song_ids: Sequence[str]) -> NDArray[np.int64]:
+    if not song_ids:
+        return np.empty(0, dtype=np.int64)
+    rows = model.rows(song_ids)
+    return rows[rows >= 0]
+
+
+def _refused(user_ids: Sequence[str]) -> dict[str, UserRefused]:
+    """What cannot be the id of a user."""
+    refused: dict[str, UserRefused] = {}
+    for user_id in user_ids:
+        try:
+            check_id(user_id, pointer="user_id")
+        except InvalidRequest as error:
+            refused[user_id] = UserRefused(user_id=user_id, code=error.code, detail=str(error))
+    return refused

@@ -57,8 +57,8 @@ def life(method: str, way: str, pointer: str, body: Any) -> Case:  # noqa: ANN40
     return Case(method, f"/v1/studies/{{study}}{way}", 422, "invalid_request", pointer, body)
 
 
-def played(pointer: str, **changes: Any) -> Case:  # noqa: ANN401 - any JSON
-    return Case("POST", "/v1/plays", 422, "invalid_request", f"/plays/0/{pointer}", {"plays": [{**PLAY, **changes}]})
+def batch(pointer: str, **fields: Any) -> Case:  # noqa: ANN401 - any JSON
+    return Case("POST", "/v1/recommendations/batch", 422, "invalid_request", pointer, fields)
 
 
 def heard(pointer: str, **changes: Any) -> Case:  # noqa: ANN401 - any JSON
@@ -451,6 +451,11 @@ CASES: dict[str, Case] = {
     "songs: k as text": asked("/v1/songs/a/neighbours?k=ten", "k"),
     "songs: unknown parameter": asked("/v1/songs/a/neighbours?n=3", "n"),
     "songs: bad alias": asked("/v1/songs/a/neighbours?alias=A", "alias"),
+    "songs: a filter of no value": asked("/v1/songs/a/neighbours?filter=language", "filter"),
+    "songs: no such column": asked("/v1/songs/a/neighbours?filter=tempo=1", "filter"),
+    "songs: none of an artist": asked("/v1/songs/a/neighbours?max_per_artist=0", "max_per_artist"),
+    "songs: a model that is not live": Case("GET", "/v1/songs/a/neighbours?model=mdl_none", 409, "model_not_live"),
+    "denials: bad limit": asked("/v1/denials?limit=201", "limit"),
     "songs: unknown alias": Case("GET", "/v1/songs/a/neighbours?alias=none", 503, "nothing_live"),
     "songs: long id": asked(f"/v1/songs/{LONG}/neighbours", "song_id"),
     "songs: empty id": asked("/v1/songs//neighbours", "song_id"),
@@ -465,6 +470,29 @@ CASES: dict[str, Case] = {
     "users: half-life NaN": asked("/v1/users/u/recommendations?half_life_days=nan", "half_life_days"),
     "users: endless half-life": asked("/v1/users/u/recommendations?half_life_days=inf", "half_life_days"),
     "users: long history": asked("/v1/users/u/recommendations?history_length=1001", "history_length"),
+    "users: no lambda": asked("/v1/users/u/recommendations?mmr_lambda=1.1", "mmr_lambda"),
+    "users: seen by nobody": asked("/v1/users/u/recommendations?exclude_seen=mine", "exclude_seen"),
+    "users: seen for ever": asked("/v1/users/u/recommendations?exclude_seen=36501", "exclude_seen"),
+    "users: weight of no event": asked("/v1/users/u/recommendations?event_weight=love=1", "event_weight"),
+    "users: heavy event": asked("/v1/users/u/recommendations?event_weight=like=11", "event_weights/like"),
+    "users: by nothing": asked("/v1/users/u/recommendations?by=mood", "by"),
+    "users: page of nothing": asked("/v1/users/u/plays?limit=0", "limit"),
+    "users: bad cursor": asked("/v1/users/u/plays?cursor=abc", "cursor"),
+    "users: NUL in whom to see": asked("/v1/users/%00", "user_id"),
+    "users: NUL in whom to erase": Case("DELETE", "/v1/users/%00", 422, "invalid_request", "user_id"),
+    "users: erased by parameter": Case("DELETE", "/v1/users/u?force=1", 422, "invalid_request", "force"),
+    "batch: nobody": batch("/user_ids", user_ids=[]),
+    "batch: many": batch("/user_ids", user_ids=["u"] * 1_001),
+    "batch: a number": batch("/user_ids/0", user_ids=[7]),
+    "batch: explained": batch("/explain", user_ids=["u"], explain=True),
+    "session: none": Case("POST", "/v1/recommendations", 422, "invalid_request", "/session", {"session": []}),
+    "session: beside a history": heard("", session=["a"]),
+    "session: nothing heard": Case("POST", "/v1/recommendations", 422, "invalid_request", "", {"k": 3}),
+    "history: unknown event": heard("/history/0/event_type", history=[{"song_id": "a", "event_type": "love"}]),
+    "history: no length": heard("/history/0/duration_s", history=[{"song_id": "a", "duration_s": 0}]),
+    "history: heavy event": heard("/event_weights/like", event_weights={"like": 10.5}),
+    "history: unknown weight": heard("/event_weights/love", event_weights={"love": 1}),
+    "history: much excluded": heard("/exclude", exclude=["a"] * 1_001),
     "history: none": heard("/history", history=[]),
     "history: not a list": heard("/history", history={"song_id": "a"}),
     "history: long": heard("/history", history=[{"song_id": "a"}] * 1_001),
@@ -478,20 +506,7 @@ CASES: dict[str, Case] = {
     # plays
     "plays: none": Case("POST", "/v1/plays", 422, "invalid_request", "/plays", {"plays": []}),
     "plays: too many": Case("POST", "/v1/plays", 413, "too_large", "", {"plays": [PLAY] * 1_001}),
-    "plays: empty event": played("event_id", event_id=""),
-    "plays: long song": played("song_id", song_id=LONG),
-    "plays: NUL in the user": played("user_id", user_id="a\x00"),
-    "plays: user as number": played("user_id", user_id=7),
-    "plays: instant as number": played("played_at", played_at=1_700_000_000),
-    "plays: instant as digits": played("played_at", played_at="1700000000"),
-    "plays: instant without offset": played("played_at", played_at="2026-01-01T12:00:00"),
-    "plays: a day that there is not": played("played_at", played_at="2026-02-30T12:00:00Z"),
-    "plays: before 1970": played("played_at", played_at="1969-12-31T23:59:59Z"),
-    "plays: year nought": played("played_at", played_at="0001-01-01T00:00:00+14:00"),
-    "plays: from the future": played("played_at", played_at="9999-12-31T23:59:59-23:59"),
-    "plays: negative seconds": played("seconds_streamed", seconds_streamed=-1),
-    "plays: seconds as text": played("seconds_streamed", seconds_streamed="3"),
-    "plays: unknown field": played("rating", rating=5),
+    "plays: not a list": Case("POST", "/v1/plays", 422, "invalid_request", "/plays", {"plays": PLAY}),
     # uploads
     "upload: nothing": upload(422, "invalid_source", "", b""),
     "upload: an image": upload(422, "invalid_source", "", b"\x89PNG\r\n\x1a\n" + b"\x00" * 64),
@@ -617,9 +632,9 @@ def test_a_bound_that_is_crossed_is_told(settled: World) -> None:
 
 
 def test_every_wrong_field_is_named_up_to_a_number(settled: World) -> None:
-    refused = settled.client.post("/v1/plays", json={"plays": [{} for _ in range(30)]}).json()
+    refused = settled.client.post("/v1/recommendations", json={"history": [{} for _ in range(120)]}).json()
     assert refused["detail"] == "The request is wrong in 120 places."
-    assert [error["pointer"] for error in refused["errors"]][:2] == ["/plays/0/event_id", "/plays/0/user_id"]
+    assert [error["pointer"] for error in refused["errors"]][:2] == ["/history/0/song_id", "/history/1/song_id"]
     assert len(refused["errors"]) == 20
 
 

@@ -27,7 +27,7 @@ def test_a_denied_song_is_in_no_list_until_it_is_allowed_again(live: World) -> N
     for user in ("u", "nobody"):
         answer = live.client.get(f"/v1/users/{user}/recommendations", params={"k": 5}).json()
         assert "b" not in [song["song_id"] for song in answer["recommendations"]]
-    assert [song["song_id"] for song in live.client.get("/v1/songs?query=one").json()["items"]] == ["a"]
+    assert live.client.get("/v1/songs?query=beta").json()["items"] == []
     assert live.client.get("/v1/songs/b").json()["song"]["denied"] is True
     listed = live.client.get("/v1/denials").json()
     assert [(song["song_id"], song["reason"]) for song in listed["items"]] == [("b", "The label withdrew its rights.")]

@@ -1,11 +1,12 @@
 """Neighbours, songs, recommendations and plays over HTTP."""
 
-from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
 
+from app.api.schemas.plays import PlaysView
+from app.api.schemas.recommendations import BatchView, RecommendationsView
 from tests.api.world import SONGS, World
 
 
@@ -104,11 +105,135 @@ def test_instants_are_taken_as_rfc_3339_has_them(client: TestClient, played_at: 
     assert client.post("/v1/plays", json={"plays": [play("e", "a", played_at=played_at)]}).status_code == 200
 
 
-def test_a_play_from_the_future_is_refused(client: TestClient) -> None:
-    later = (datetime.now(UTC) + timedelta(days=3)).isoformat()
-    refused = client.post("/v1/plays", json={"plays": [play("e", "a"), play("f", "a", played_at=later)]})
-    assert refused.status_code == 422
-    assert refused.json()["errors"][0]["pointer"] == "/plays/1/played_at"
+WRONG: dict[str, tuple[object, str, str]] = {
+    "no object": (7, "", "invalid_request"),
+    "nothing": ({}, "event_id", "invalid_request"),
+    "empty event": (play("", "a"), "event_id", "invalid_request"),
+    "long song": (play("e", "s" * 257), "song_id", "invalid_request"),
+    "NUL in the user": (play("e", "a", user_id="a\x00"), "user_id", "invalid_request"),
+    "user as number": (play("e", "a", user_id=7), "user_id", "invalid_request"),
+    "instant as number": (play("e", "a", played_at=1_700_000_000), "played_at", "invalid_request"),
+    "instant as digits": (play("e", "a", played_at="1700000000"), "played_at", "invalid_request"),
+    "instant without offset": (play("e", "a", played_at="2026-01-01T12:00:00"), "played_at", "invalid_request"),
+    "a day that there is not": (play("e", "a", played_at="2026-02-30T12:00:00Z"), "played_at", "invalid_request"),
+    "before 1970": (play("e", "a", played_at="1969-12-31T23:59:59Z"), "played_at", "invalid_request"),
+    "year nought": (play("e", "a", played_at="0001-01-01T00:00:00+14:00"), "played_at", "invalid_request"),
+    "from the future": (play("e", "a", played_at="9998-12-31T23:59:59Z"), "played_at", "in_the_future"),
+    "negative seconds": (play("e", "a", seconds_streamed=-1), "seconds_streamed", "invalid_request"),
+    "seconds as text": (play("e", "a", seconds_streamed="3"), "seconds_streamed", "invalid_request"),
+    "no length": (play("e", "a", duration_s=0), "duration_s", "invalid_request"),
+    "unknown event": (play("e", "a", event_type="love"), "event_type", "invalid_request"),
+    "malformed token": (play("e", "a", attribution="v1.x"), "attribution", "malformed_attribution"),
+    "unknown field": (play("e", "a", rating=5), "rating", "invalid_request"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_wrong_play_is_rejected_with_its_reason_and_no_other(
+    client: TestClient, wrong: tuple[object, str, str]
+) -> None:
+    sent, field, code = wrong
+    answered = client.post("/v1/plays", json={"plays": [play("first", "a"), sent, play("last", "a")]})
+    assert answered.status_code == 200
+    told = answered.json()
+    assert [verdict["verdict"] for verdict in told["verdicts"]] == ["accepted", "rejected", "accepted"]
+    assert (told["n_accepted"], told["n_duplicate"], told["n_rejected"]) == (2, 0, 1)
+    reason = told["verdicts"][1]["reason"]
+    assert (reason["field"], reason["code"]) == (field, code)
+    assert reason["detail"]
+    assert told["verdicts"][0] == {"event_id": "first", "verdict": "accepted", "reason": None}
+
+
+def test_an_event_with_all_there_is_to_say_is_taken_and_told(live: World) -> None:
+    token = live.client.get("/v1/users/u/recommendations").json()["attribution"]
+    said = {"event_type": "like", "seconds_streamed": 12.5, "duration_s": 200, "attribution": token}
+    sent = live.client.post("/v1/plays", json={"plays": [play("e1", "b", **said)]}).json()
+    assert sent["n_accepted"] == 1
+    [listed] = live.client.get("/v1/users/new/plays").json()["items"]
+    expected = {"song_id": "b", "title": "Beta", "artist": "One", "played_at": "2026-01-01T12:00:00Z", "event_id": "e1"}
+    assert listed == {**expected, **said}
+
+
+def test_a_session_goes_on(live: World) -> None:
+    answer = live.client.post("/v1/recommendations", json={"session": ["b", "a"], "k": 1}).json()
+    assert answer["steps"] == [{"basis": "session", "n_songs": 1}]
+    assert answer["recommendations"][0]["song_id"] == "AC/DC"
+    assert "because" not in answer["recommendations"][0]
+
+
+def test_reasons_are_told_when_they_are_asked_for(live: World) -> None:
+    answer = live.client.get("/v1/users/u/recommendations", params={"k": 1, "explain": True}).json()
+    [song] = answer["recommendations"]
+    [reason] = song["because"]
+    assert (reason["song_id"], reason["n_plays"]) == ("a", 1)
+    assert reason["contribution"] == pytest.approx(song["score"], abs=1e-5)
+    assert song["because_of_others"] == 0
+
+
+def test_what_a_request_wishes_reaches_the_list(live: World) -> None:
+    ask = live.client.get
+    path = "/v1/users/u/recommendations"
+    assert ask(path, params={"k": 1, "exclude_seen": "none"}).json()["recommendations"][0]["song_id"] == "a"
+    assert ask(path, params={"k": 1, "exclude": ["b", "AC/DC"]}).json()["recommendations"][0]["song_id"] not in {"b"}
+    assert ask(path, params={"event_weight": ["play=0", "like=1"]}).json()["reason"] == "history_cancels_out"
+    arabic = ask(path, params={"filter": "language=ar", "exclude_seen": "none"}).json()["recommendations"]
+    assert [song["song_id"] for song in arabic] == ["a"]
+    assert ask(path, params={"filter": "mood=blue"}).json()["errors"][0]["pointer"] == "filter"
+    one_each = ask(path, params={"max_per_artist": 1, "exclude_seen": "none"}).json()["recommendations"]
+    assert sum(song["artist"] == "One" for song in one_each) == 1
+    diverse = ask(path, params={"k": 2, "mmr_lambda": 0.1}).json()["recommendations"]
+    assert [song["song_id"] for song in diverse] != ["b", "AC/DC"]
+
+
+def test_many_users_are_answered_at_once_each_or_refused(live: World) -> None:
+    asked = {"user_ids": ["u", "", "stranger", "u"], "k": 2}
+    answer = live.client.post("/v1/recommendations/batch", json=asked).json()
+    first, refused, stranger, again = answer["answers"]
+    alone = live.client.get("/v1/users/u/recommendations", params={"k": 2}).json()
+    assert first == {**alone, "attribution": first["attribution"]}
+    assert (refused["user_id"], refused["code"]) == ("", "invalid_request")
+    assert stranger["fallback"] == "popular"
+    assert again["recommendations"] == first["recommendations"]
+    assert answer["model_id"] == first["model_id"]
+
+
+def test_answers_are_what_their_description_says(live: World) -> None:
+    for params in ({}, {"explain": True}, {"by": "session"}):
+        RecommendationsView.model_validate(live.client.get("/v1/users/u/recommendations", params=params).json())
+    RecommendationsView.model_validate(live.client.get("/v1/users/nobody/recommendations").json())
+    BatchView.model_validate(
+        live.client.post("/v1/recommendations/batch", json={"user_ids": ["u", "", "nobody"]}).json()
+    )
+    sent = live.client.post("/v1/plays", json={"plays": [play("e1", "b"), 7]})
+    PlaysView.model_validate_json(sent.content)
+
+
+def test_what_is_known_of_a_user_and_forgotten(live: World) -> None:
+    live.client.post("/v1/plays", json={"plays": [play("e1", "b", user_id="u")]})
+    known = live.client.get("/v1/users/u").json()
+    assert (known["n_plays"], known["n_plays_sent"], known["n_plays_of_dataset"]) == (2, 1, 1)
+    assert known["last_played_at"] == "2026-01-01T12:00:00Z"
+    assert known["top_artists"] == [{"artist": "One", "n_plays": 2}]
+    page = live.client.get("/v1/users/u/plays", params={"limit": 1}).json()
+    assert [heard["event_id"] for heard in page["items"]] == ["e1"]
+    rest = live.client.get("/v1/users/u/plays", params={"cursor": page["next_cursor"]}).json()
+    assert ([heard["song_id"] for heard in rest["items"]], rest["next_cursor"]) == (["a"], None)
+
+    erased = live.client.delete("/v1/users/u").json()
+
+    assert (erased["user_id"], erased["n_plays_erased"]) == ("u", 1)
+    assert live.client.get("/v1/users/u").status_code == 404
+    assert live.client.get("/v1/users/u/plays").json()["items"] == []
+    assert live.client.get("/v1/users/u/recommendations").json()["reason"] == "unknown_user"
+    assert live.client.delete("/v1/users/u").json()["n_plays_erased"] == 0
+    again = live.client.post("/v1/plays", json={"plays": [play("e1", "b", user_id="u")]}).json()
+    assert again["verdicts"][0]["reason"]["code"] == "erased_user"
+
+
+def test_a_user_whose_id_looks_like_a_path_is_one(live: World) -> None:
+    live.client.post("/v1/plays", json={"plays": [play("e1", "b", user_id="a/plays")]})
+    assert live.client.get("/v1/users/a%2Fplays").json()["n_plays_sent"] == 1
+    assert live.client.delete("/v1/users/a%2Fplays").json()["n_plays_erased"] == 1
 
 
 def test_a_history_in_the_request_is_all_that_counts(live: World) -> None:

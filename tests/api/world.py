@@ -11,20 +11,16 @@ import sqlalchemy as sa
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from app.adapters.clock import SystemClock
-from app.adapters.live_indexes import LiveIndexes
 from app.adapters.sql import tables
-from app.bootstrap import Container, build, recommendation_options
+from app.bootstrap import Container, build
 from app.config import load
 from app.domain.datasets import Dataset
 from app.domain.models import IndexFacts
-from app.domain.recommending import HeardSong
+from app.domain.plays import HeardSong
 from app.domain.serving import LiveModel, Song
 from app.main import create_app
 from app.services.catalogue import CatalogueService
 from app.services.leasing import artifact_name
-from app.services.recommending import RecommendingService
-from app.services.serving import ServingService
 from tests.fakes.live_models import BruteForceModel
 from tests.values import outcome, statistics
 
@@ -126,29 +122,19 @@ class World:
 
 def container_on(database_url: str, data_dir: Path, **settings: Any) -> Container:  # noqa: ANN401 - any setting
     """The real services, but for models that are made up."""
-    container = build(
-        load(
-            env_file=None,
-            data_dir=data_dir,
-            database_url=database_url,
-            sources={"plays": data_dir / "plays.csv"},
-            max_upload_bytes=MAX_UPLOAD_BYTES,
-            max_body_bytes=MAX_BODY_BYTES,
-            alias_poll_s=60,
-            **settings,
-        )
+    settings_of_world = load(
+        env_file=None,
+        data_dir=data_dir,
+        database_url=database_url,
+        sources={"plays": data_dir / "plays.csv"},
+        max_upload_bytes=MAX_UPLOAD_BYTES,
+        max_body_bytes=MAX_BODY_BYTES,
+        alias_poll_s=60,
+        **settings,
     )
-    live = LiveIndexes(
-        targets=container.models.targets, store=container.store, load=five_songs, overlays=container.overlays, poll_s=60
-    )
-    recommending = RecommendingService(
-        container.recommending._histories,
-        live=live,
-        clock=SystemClock(),
-        defaults=recommendation_options(container.settings),
-    )
-    catalogue = CatalogueService(container.catalogue._units, live=live, poke=live.look)
-    return replace(container, catalogue=catalogue, live=live, serving=ServingService(live), recommending=recommending)
+    container = build(settings_of_world, load_model=five_songs)
+    catalogue = CatalogueService(container.catalogue._units, live=container.live, poke=container.live.look)
+    return replace(container, catalogue=catalogue)
 
 
 def app_on(container: Container) -> FastAPI:

@@ -13,7 +13,7 @@ from app.adapters.live_model import LoadedModel
 from app.domain.embedding import Matrix, unit_rows
 from app.domain.errors import InvalidRequest
 from app.domain.filtering import SongFilter
-from app.domain.recommending import HeardSong
+from app.domain.plays import HeardSong
 from app.domain.serving import LiveModel, Song
 from tests.fakes.live_models import BruteForceModel
 

@@ -8,19 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.domain.errors import InvalidRequest
+from app.domain.plays import LATEST_MS, EventType, Play, RecentPlays, check_id, recent_plays
 from app.domain.recommending import (
-    LATEST_MS,
     MAX_HISTORY_LENGTH,
     MILLISECONDS_PER_DAY,
     History,
-    Play,
     RecommendationOptions,
-    check_id,
+    Wishes,
+    contributions,
+    epoch_ms,
+    last_session,
     merged,
     not_heard,
     profile,
     recency_weights,
+    segment_of_user,
+    strengths,
+    wished,
 )
+from tests.values import NOON
 
 DAY = int(MILLISECONDS_PER_DAY)
 
@@ -205,3 +211,166 @@ class TestBounds:
         check_id("曲 🎵", pointer="id")
 
         assert play(played_at_ms=LATEST_MS, seconds_streamed=0.0).played_at_ms == LATEST_MS
+
+
+def sent(*plays: tuple[str, float | None, float | None]) -> RecentPlays:
+    """Plays of events, with seconds streamed and durations."""
+    rows = [("s", DAY - place, event, seconds, duration) for place, (event, seconds, duration) in enumerate(plays)]
+    return recent_plays(rows, is_whole=True)
+
+
+class TestStrengths:
+    def test_events_weigh_as_the_options_say(self) -> None:
+        plays = sent(*((event, None, None) for event in EventType))
+        unknown = np.full(len(plays), np.nan)
+
+        found = strengths(plays, durations_s=unknown, options=RecommendationOptions())
+
+        assert found.tolist() == [1.0, 0.0, 2.0, -1.0, 2.0, 2.0]
+
+    def test_a_play_weighs_the_share_that_was_heard_at_most_one(self) -> None:
+        plays = sent(("play", 30.0, 120.0), ("play", 500.0, 120.0), ("play", 30.0, None), ("play", None, 120.0))
+        durations = np.array([999.0, 999.0, 60.0, 60.0])
+
+        found = strengths(plays, durations_s=durations, options=RecommendationOptions())
+
+        assert found.tolist() == [0.25, 1.0, 0.5, 1.0]
+
+    def test_half_a_completion_weight_takes_half_away(self) -> None:
+        options = RecommendationOptions(completion_weight=0.5)
+
+        assert strengths(sent(("play", 0.0, 9.0)), durations_s=np.array([np.nan]), options=options).tolist() == [0.5]
+
+    def test_no_completion_weight_leaves_every_play_whole(self) -> None:
+        options = RecommendationOptions(completion_weight=0.0)
+
+        assert strengths(sent(("play", 0.0, 9.0)), durations_s=np.array([np.nan]), options=options).tolist() == [1.0]
+
+    def test_a_like_is_one_however_little_was_heard(self) -> None:
+        found = strengths(sent(("like", 1.0, 100.0)), durations_s=np.array([np.nan]), options=RecommendationOptions())
+
+        assert found.tolist() == [2.0]
+
+
+class TestWishes:
+    def test_what_is_absent_or_none_stays(self) -> None:
+        options = RecommendationOptions(half_life_days=7.0)
+
+        assert wished(options, {}) is options
+        assert wished(options, {"k": 3, "half_life_days": None}) == RecommendationOptions(k=3, half_life_days=7.0)
+
+    def test_events_that_are_not_named_keep_their_weights(self) -> None:
+        found = wished(RecommendationOptions(), {"event_weights": {EventType.SKIP: -0.5}})
+
+        assert found.event_weights == (1.0, -0.5, 2.0, -1.0, 2.0, 2.0)
+
+    @pytest.mark.parametrize(
+        ("wishes", "pointer"),
+        [
+            ({"event_weights": {EventType.LIKE: 10.5}}, "event_weights/like"),
+            ({"event_weights": {EventType.PLAY: math.nan}}, "event_weights/play"),
+            ({"completion_weight": 1.1}, "completion_weight"),
+            ({"mmr_lambda": -0.1}, "mmr_lambda"),
+            ({"exclude_seen": 0}, "exclude_seen"),
+            ({"exclude_seen": 36_501}, "exclude_seen"),
+        ],
+    )
+    def test_bounds(self, wishes: Wishes, pointer: str) -> None:
+        with pytest.raises(InvalidRequest) as caught:
+            wished(RecommendationOptions(), wishes)
+
+        assert caught.value.pointer == pointer
+
+
+class TestHistories:
+    def test_of_two_reports_of_one_event_that_of_the_later_history_stays(self) -> None:
+        imported = history((4, 10))
+        told = History(np.array([4]), np.array([10]), np.array([0], dtype=np.uint8), np.array([0.25]))
+
+        found = merged([imported, told], length=5)
+
+        assert found.strengths is not None
+        assert (len(found), found.strengths.tolist()) == (1, [0.25])
+
+    def test_two_events_of_one_instant_are_two(self) -> None:
+        liked = History(np.array([4]), np.array([10]), np.array([2], dtype=np.uint8), np.array([2.0]))
+
+        found = merged([history((4, 10)), liked], length=5)
+
+        assert found.events is not None
+        assert found.events.tolist() == [0, 2]
+
+    def test_those_since_an_instant_are_later_than_it(self) -> None:
+        told = History(np.array([4, 5]), np.array([10, 11]), np.array([0, 2], dtype=np.uint8), np.array([1.0, 2.0]))
+        found = told.since(10)
+
+        assert found.events is not None
+        assert found.strengths is not None
+        assert (found.songs.tolist(), found.events.tolist(), found.strengths.tolist()) == ([5], [2], [2.0])
+        assert plays_of(history((4, 10), (5, 11)).since(10)) == [(5, 11)]
+
+    def test_plays_may_weigh_otherwise(self) -> None:
+        plays = history((4, 10))
+
+        assert plays.weighing(1.0) is plays
+        found = plays.weighing(0.5)
+        assert found.strengths is not None
+        assert found.strengths.tolist() == [0.5]
+
+    def test_a_session_ends_where_more_than_half_an_hour_is_silent(self) -> None:
+        minute = 60_000
+        whole = history((1, 100 * minute), (2, 70 * minute), (3, 39 * minute))
+
+        assert last_session(whole).songs.tolist() == [1, 2]
+
+    def test_a_history_without_silence_is_one_session_of_bounded_length(self) -> None:
+        assert len(last_session(history(*((1, -second) for second in range(150))))) == 100
+
+
+class TestContributions:
+    @given(seed=st.integers(0, 1000), n=st.integers(1, 20))
+    def test_they_add_up_to_the_score(self, seed: int, n: int) -> None:
+        rng = np.random.default_rng(seed)
+        rows = rng.normal(size=(n, 4)).astype(np.float32)
+        weights = rng.uniform(-1, 2, n)
+        songs = rng.normal(size=(3, 4)).astype(np.float32)
+        vector = profile(rows, weights)
+        assert vector is not None
+
+        found = contributions(rows, weights, songs)
+
+        assert found.shape == (3, n)
+        np.testing.assert_allclose(found.sum(axis=1), songs @ vector, rtol=1e-4, atol=1e-5)
+
+    def test_a_dislike_takes_away(self) -> None:
+        rows = np.array([[1, 0], [0, 1]], dtype=np.float32)
+
+        found = contributions(rows, np.array([1.0, -1.0]), np.array([[0.0, 1.0]], dtype=np.float32))
+
+        assert found.tolist() == [[0.0, -0.5]]
+
+
+class TestProfileOfEvents:
+    def test_events_that_weigh_nothing_have_no_direction(self) -> None:
+        assert profile(np.ones((2, 2), dtype=np.float32), np.zeros(2)) is None
+
+    def test_a_profile_is_no_longer_than_one(self) -> None:
+        vector = profile(np.array([[1, 0], [0, 1]], dtype=np.float32), np.array([2.0, -1.0]))
+
+        assert vector is not None
+        np.testing.assert_allclose(vector, [2 / 3, -1 / 3], rtol=1e-6)
+
+
+class TestSegmentOfUser:
+    @pytest.mark.parametrize(
+        ("segments", "expected"),
+        [([], None), ([-1, -1], None), ([1, 0, 0], 0), ([1, 0, 0, 1], 1), ([-1, -1, -1, 2], 2)],
+    )
+    def test_it_is_the_one_that_most_plays_have_the_last_heard_of_equals(
+        self, segments: list[int], expected: int | None
+    ) -> None:
+        assert segment_of_user(np.array(segments, dtype=np.int32)) == expected
+
+
+def test_an_instant_in_milliseconds() -> None:
+    assert epoch_ms(NOON) == 1_767_268_800_000

@@ -1,5 +1,6 @@
 """Models that answer by brute force from dicts. The fakes of the ports `LiveModel` and `LiveModels`."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 from app.domain.embedding import Matrix
 from app.domain.errors import ModelNotLive, NothingLive
 from app.domain.filtering import Mask, Rows, Scores, SongFilter, text_of
-from app.domain.recommending import HeardSong, History
+from app.domain.plays import HeardSong
+from app.domain.recommending import History
 from app.domain.serving import Detail, Live, LiveModel, Neighbour, Song
 
 
@@ -22,12 +24,16 @@ class BruteForceModel:
         vectors: Matrix,
         *,
         histories: Mapping[str, Sequence[HeardSong]] | None = None,
+        segment_by: str | None = None,
     ) -> None:
         self.model_id = model_id
         self.n_songs = len(songs)
         self._songs = list(songs)
         self._vectors = vectors
         self._histories = dict(histories or {})
+        of_songs = [None if segment_by is None else song.details.get(segment_by) for song in songs]
+        self.segments = tuple(sorted({str(segment) for segment in of_songs if segment}))
+        self._segments = [self.segments.index(str(segment)) if segment else -1 for segment in of_songs]
 
     def row(self, song_id: str) -> int | None:
         return next((row for row, song in enumerate(self._songs) if song.song_id == song_id), None)
@@ -103,6 +109,21 @@ class BruteForceModel:
         scores = self._vectors @ vector
         order = np.argsort(-scores, kind="stable")[:k]
         return order, scores[order]
+
+    def search_many(self, vectors: Matrix, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        found = [self.search(vector, k) for vector in vectors]
+        return np.stack([rows for rows, _ in found]), np.stack([scores for _, scores in found])
+
+    def durations_s(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        told = [self._songs[row].details.get("duration_s") for row in rows.tolist()]
+        return np.array([math.nan if seconds is None else float(seconds) for seconds in told], dtype=np.float32)
+
+    def segments_of(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+        return np.array([self._segments[row] for row in rows.tolist()], dtype=np.int32)
+
+    def popular(self, n: int, *, segment: int | None = None) -> NDArray[np.int64]:
+        rows = [row for row in range(self.n_songs) if segment is None or self._segments[row] == segment]
+        return np.array(rows[:n], dtype=np.int64)
 
     def song(self, row: int) -> Song:
         return self._songs[row]

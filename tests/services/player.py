@@ -5,12 +5,15 @@ from collections.abc import Callable
 import numpy as np
 
 from app.domain.errors import Unavailable
-from app.domain.recommending import HeardSong, Play, RecommendationOptions
+from app.domain.plays import HeardSong, Play
+from app.domain.ports import FollowedListeners
+from app.domain.recommending import RecommendationOptions
 from app.domain.repositories import UnitOfWork, UnitsOfWork
-from app.domain.serving import RecommendationsAnswer, Song
+from app.domain.serving import Detail, RecommendationsAnswer, Song
 from app.services.histories import UserHistories
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
+from tests.fakes.history_cache import DictHistories, FixedListeners
 from tests.fakes.live_models import BruteForceModel, FixedModels
 from tests.values import NOON, FakeClock
 
@@ -19,15 +22,28 @@ DAY_MS = 86_400_000
 N_SONGS = 12
 
 
-def angle_model(model_id: str = "mdl_a", **histories: list[HeardSong]) -> BruteForceModel:
+def details(row: int) -> dict[str, Detail]:
+    """A third of the songs are in no language, and only the first say how long they are."""
+    return {"language": (None, "en", "fr")[0 if row % 3 == 0 else 1 + row % 2], "duration_s": 100 if row < 5 else None}
+
+
+def angle_model(
+    model_id: str = "mdl_a", *, segment_by: str | None = None, **histories: list[HeardSong]
+) -> BruteForceModel:
     """Song i lies at 10 i + 0.1 i^2 degrees on a circle: nearest to a song is the one before it, then the one after."""
     angles = np.deg2rad(10.0 * np.arange(N_SONGS) + 0.1 * np.arange(N_SONGS) ** 2)
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     songs = [
-        Song(song_id=f"s{row}", title=f"Title {row}", artist="Björk" if row % 2 else None, n_plays=100 - row)
+        Song(
+            song_id=f"s{row}",
+            title=f"Title {row}",
+            artist="Björk" if row % 2 else None,
+            n_plays=100 - row,
+            details=details(row),
+        )
         for row in range(N_SONGS)
     ]
-    return BruteForceModel(model_id, songs, vectors, histories=histories)
+    return BruteForceModel(model_id, songs, vectors, histories=histories, segment_by=segment_by)
 
 
 class Units:
@@ -62,17 +78,22 @@ class Player:
         options: RecommendationOptions | None = None,
         clock: FakeClock | None = None,
         monotonic: Callable[[], float] = lambda: 100.0,
+        cache: DictHistories | None = None,
+        listeners: FollowedListeners | None = None,
     ) -> None:
         clock = clock or FakeClock()
         live = FixedModels(production=model or angle_model())
-        histories = UserHistories(units, monotonic=monotonic)
+        self.histories = histories = UserHistories(
+            units, listeners=listeners or FixedListeners(), cache=cache, monotonic=monotonic, sleep=lambda _s: None
+        )
         self.recommending = RecommendingService(
             histories, live=live, clock=clock, defaults=options or RecommendationOptions()
         )
-        self.plays = PlayService(units, histories=histories, clock=clock)
+        self.plays = PlayService(histories, clock=clock)
 
         self.recommendations = self.recommending.recommendations
         self.recommendations_for = self.recommending.recommendations_for
+        self.recommendations_in = self.recommending.recommendations_in
         self.add_plays = self.plays.add
 
 
@@ -85,4 +106,4 @@ def heard(song_id: str, days_ago: float = 0.0) -> HeardSong:
 
 
 def ids(answer: RecommendationsAnswer) -> list[str]:
-    return [song.song_id for song in answer.recommendations]
+    return [song["song_id"] for song in answer.recommendations]

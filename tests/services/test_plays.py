@@ -3,7 +3,7 @@
 import pytest
 
 from app.domain.errors import InvalidRequest, Unavailable
-from app.domain.recommending import PlayVerdict
+from app.domain.plays import PlayVerdict, Rejection
 from app.services.plays import MAX_PLAYS_PER_BATCH
 from tests.services.player import Player, Units, play
 
@@ -19,14 +19,29 @@ class TestAddPlays:
         assert (answer.n_accepted, answer.n_duplicate) == (1, 2)
         assert serving.recommendations("u").n_plays_used == 2
 
-    def test_a_play_more_than_a_day_ahead_refuses_the_whole_batch(self, units: Units) -> None:
+    def test_a_play_more_than_a_day_ahead_is_rejected_and_the_others_are_stored(self, units: Units) -> None:
         serving = Player(units)
 
-        with pytest.raises(InvalidRequest) as caught:
-            serving.add_plays([play("e1", "s1"), play("e2", "s2", days_ago=-1.001)])
+        answer = serving.add_plays([play("e1", "s1"), play("e2", "s2", days_ago=-1.001)])
 
-        assert caught.value.pointer == "/plays/1/played_at"
-        assert serving.recommendations("u").reason == "unknown_user"
+        assert answer.verdicts == [PlayVerdict.ACCEPTED, PlayVerdict.REJECTED]
+        assert {position: (why.code, why.field) for position, why in answer.rejections.items()} == {
+            1: ("in_the_future", "played_at")
+        }
+        assert serving.recommendations("u").n_plays_used == 1
+
+    def test_what_was_rejected_before_is_told_in_its_place(self, units: Units) -> None:
+        wrong = Rejection("invalid_request", "song_id", "Field required")
+
+        answer = Player(units).add_plays([wrong, play("e1", "s1"), wrong])
+
+        assert answer.verdicts == [PlayVerdict.REJECTED, PlayVerdict.ACCEPTED, PlayVerdict.REJECTED]
+        assert (answer.rejections, answer.n_rejected) == ({0: wrong, 2: wrong}, 2)
+
+    def test_a_batch_of_nothing_but_wrong_plays_needs_no_database(self, units: Units) -> None:
+        units.is_away = True
+
+        assert Player(units).add_plays([Rejection("invalid_request", "", "no object")]).n_rejected == 1
 
     def test_a_clock_that_is_hours_ahead_is_forgiven(self, units: Units) -> None:
         assert Player(units).add_plays([play("e1", "s1", days_ago=-0.99)]).n_accepted == 1

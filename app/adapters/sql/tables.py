@@ -14,6 +14,7 @@ from app.domain.catalogue import SongWords
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
 from app.domain.lease import Failure, Progress
 from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
+from app.domain.plays import EventType
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.retry import FailureCounts
 from app.domain.tuning.revisions import Revision
@@ -289,6 +290,9 @@ plays = sa.Table(
     sa.Column("played_at_ms", sa.BigInteger, nullable=False),
     sa.Column("seconds_streamed", sa.Double),
     sa.Column("received_at", Instant, nullable=False),
+    sa.Column("event_type", Choice(EventType), nullable=False, server_default=EventType.PLAY.value),
+    sa.Column("duration_s", sa.Double),
+    sa.Column("attribution", sa.String(256)),
     sa.Index(None, "user_id", "played_at_ms", "event_id"),
     sa.Index(None, "song_id", "played_at_ms"),
 )
@@ -311,6 +315,22 @@ catalogue_revisions = sa.Table(
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
+)
+
+erased_users = sa.Table(
+    "erased_users",
+    metadata,
+    sa.Column("user_id", sa.String(256), primary_key=True),
+    sa.Column("erased_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
+)
+
+history_cache = sa.Table(
+    "history_cache",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("off_until", Instant, nullable=False),
 )
 
 idempotency_keys = sa.Table(

@@ -14,6 +14,7 @@ from app.adapters.sql.engine import WRITES, translated_errors
 from app.adapters.sql.events import SqlEvents
 from app.adapters.sql.idempotency import SqlIdempotency
 from app.adapters.sql.inherited import SqlInherited
+from app.adapters.sql.listeners import SqlListeners
 from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.plays import SqlPlays
 from app.adapters.sql.studies import SqlStudies
@@ -28,6 +29,7 @@ from app.domain.repositories import (
     EventRepository,
     IdempotencyRepository,
     InheritedRepository,
+    ListenerRepository,
     ModelRepository,
     PlayRepository,
     StudyRepository,
@@ -65,6 +67,7 @@ class SqlUnitOfWork:
         self.aliases: AliasRepository = SqlAliases(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.catalogue: CatalogueRepository = SqlCatalogue(connection)
+        self.listeners: ListenerRepository = SqlListeners(connection)
         self.idempotency: IdempotencyRepository = SqlIdempotency(connection)
         return self
 

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.domain.errors import InvalidRequest
-from app.domain.recommending import LATEST_MS
+from app.domain.plays import LATEST_MS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
