@@ -54,7 +54,7 @@ class StrictRoute(APIRoute):
         async def answer_strictly(request: Request) -> Response:
             strict = StrictRequest(request.scope, request.receive)
             if takes_body and await strict.body():
-                _check_media_type(strict)
+                check_media_type(strict)
             return await answer(strict)
 
         return answer_strictly
@@ -75,7 +75,8 @@ def _too_large(limit: int) -> Refused:
     )
 
 
-def _check_media_type(request: Request) -> None:
+def check_media_type(request: Request) -> None:
+    """Refuse a body that is not said to be JSON. Raises: Refused."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != "application/json":
         raise Refused(
