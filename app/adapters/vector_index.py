@@ -282,6 +282,9 @@ def _searched(index: faiss.Index, queries: Matrix, *, k: int, n_probed: int | No
         how.nprobe = n_probed
     found_scores, found = index.search(np.ascontiguousarray(queries, dtype=np.float32), n_found, params=how)
     found_scores[found < 0] = -np.inf
+    if len(queries) == 1 and n_found == k:  # a request's: as below, in half the time
+        order = np.lexsort((found[0], -found_scores[0]))
+        return found[:, order], found_scores[:, order]
     order = np.lexsort((found, -found_scores), axis=-1)
     rows[:, :n_found] = np.take_along_axis(found, order, axis=1)
     scores[:, :n_found] = np.take_along_axis(found_scores, order, axis=1)

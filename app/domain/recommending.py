@@ -302,5 +302,6 @@ def not_heard(
     found: NDArray[np.int64], scores: NDArray[np.float32], *, heard: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k of the songs found, best first, that are not among `heard`; the padding (-1) goes too."""
-    is_new = (found >= 0) & ~np.isin(found, heard, kind="table")
+    left_out = set(heard.tolist())  # of a few dozen songs, sooner than by arrays
+    is_new = np.array([row >= 0 and row not in left_out for row in found.tolist()], dtype=np.bool_)
     return found[is_new][:k], scores[is_new][:k]

@@ -57,9 +57,9 @@ def songs_table(n_songs: int) -> pa.Table:
     )
 
 
-def unit_vectors(n_songs: int, dim: int) -> Matrix:
+def unit_vectors(n_songs: int, dim: int, *, seed: int = 0) -> Matrix:
     """Directions around centres, as songs of a kind lie; song i is of centre i modulo their number."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     centres = unit_rows(rng.normal(size=(_n_centres(n_songs), dim)).astype(np.float32))
     vectors = np.empty((n_songs, dim), dtype=np.float32)
     for start in range(0, n_songs, MADE_ROWS):
@@ -90,15 +90,15 @@ def histories(n_songs: int) -> Histories:
     )
 
 
-def publish_model(settings: Settings, *, n_songs: int, dim: int, limits: IndexLimits = DEFAULTS) -> None:
-    """Migrate the settings' database and make such a model live as production, all states walked through."""
+def publish_model(settings: Settings, *, n_songs: int, dim: int, limits: IndexLimits = DEFAULTS, seed: int = 0) -> str:
+    """Migrate the settings' database and make such a model live as production, all states walked through; its id."""
     upgrade(settings.database_url)
     container = build(settings)
     try:
         container.models.promote(_completed_study(container).id)
         work = _there(container.models.claim("benchmark"))
         with container.store.stage() as staged:
-            vectors = Rows(unit_vectors(n_songs, dim))
+            vectors = Rows(unit_vectors(n_songs, dim, seed=seed))
             index = write_model(
                 rows=ScoringRows(vectors, vectors, np.ones(n_songs, dtype=np.bool_)),
                 songs=songs_table(n_songs),
@@ -109,7 +109,7 @@ def publish_model(settings: Settings, *, n_songs: int, dim: int, limits: IndexLi
                 limits=limits,
                 on_progress=lambda _share: None,
             )
-            container.models.complete(work.claim, staged=staged, index=index)
+            return container.models.complete(work.claim, staged=staged, index=index).id
     finally:
         container.stop()
 

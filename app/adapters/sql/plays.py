@@ -39,6 +39,15 @@ TOLD = (
 """What a history is made of, as `recent_plays` takes it."""
 
 
+RECENT = (
+    sa.select(*TOLD)
+    .where(tables.plays.c.user_id == sa.bindparam("user_id"))
+    .order_by(tables.plays.c.played_at_ms.desc(), tables.plays.c.event_id.desc())
+    .limit(sa.bindparam("n_rows", type_=sa.Integer))
+)
+"""A user's newest plays; made once, for making it takes as long as reading it."""
+
+
 def insert_into(connection: Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
     """The dialect's own insert, which knows `ON CONFLICT`."""
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
@@ -87,14 +96,7 @@ class SqlPlays:
 
     def recent(self, user_id: str, *, limit: int) -> RecentPlays:
         """The user's newest plays, newest first (ties by event id)."""
-        columns = tables.plays.c
-        query = (
-            sa.select(*TOLD)
-            .where(columns.user_id == user_id)
-            .order_by(columns.played_at_ms.desc(), columns.event_id.desc())
-            .limit(limit + 1)
-        )
-        rows = [tuple(row) for row in self._connection.execute(query)]
+        rows = [tuple(row) for row in self._connection.execute(RECENT, {"user_id": user_id, "n_rows": limit + 1})]
         return recent_plays(rows[:limit], is_whole=len(rows) <= limit)
 
     def recent_of(self, user_ids: Sequence[str], *, limit: int) -> dict[str, RecentPlays]:
