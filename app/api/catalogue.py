@@ -36,7 +36,7 @@ WRITES = (413, 415, 507)
     "/songs/{song_id:path}/denial",
     summary="Deny a song",
     response_model=DenialView,
-    responses=problems(*WRITES),
+    responses=problems(404, *WRITES),
 )
 def deny_song(song_id: SongPath, body: DenialBody, services: FromServices) -> DenialView:
     """Withdraw a song: within seconds no neighbours, recommendations or search of any server hold it.
@@ -50,7 +50,7 @@ def deny_song(song_id: SongPath, body: DenialBody, services: FromServices) -> De
     "/songs/{song_id:path}/denial",
     summary="Take a denial back",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=problems(507),
+    responses=problems(404, 507),
 )
 def allow_song(song_id: SongPath, services: FromServices) -> None:
     """Have lists hold the song again. Safe to repeat."""
@@ -97,7 +97,7 @@ def get_catalogue_song(song_id: SongPath, services: FromServices) -> CatalogueSo
     "/songs/{song_id:path}",
     summary="Say what a song is",
     response_model=CatalogueSongView,
-    responses=problems(*WRITES),
+    responses=problems(404, *WRITES),
 )
 def put_song(song_id: SongPath, body: SongBody, services: FromServices) -> CatalogueSongView:
     """Replace what is said of a song: titles, filters and `max_per_artist` of every server see it within seconds.
@@ -113,7 +113,7 @@ def put_song(song_id: SongPath, body: SongBody, services: FromServices) -> Catal
     "/songs/{song_id:path}",
     summary="Change what is said of a song",
     response_model=CatalogueSongView,
-    responses=problems(*WRITES),
+    responses=problems(404, *WRITES),
 )
 def patch_song(song_id: SongPath, body: SongChangesBody, services: FromServices) -> CatalogueSongView:
     """Change some of it; null takes away."""
@@ -124,7 +124,7 @@ def patch_song(song_id: SongPath, body: SongChangesBody, services: FromServices)
     "/songs/{song_id:path}",
     summary="Say nothing of a song",
     status_code=HTTPStatus.NO_CONTENT,
-    responses=problems(507),
+    responses=problems(404, 507),
 )
 def delete_song(song_id: SongPath, services: FromServices) -> None:
     """Forget what was said of a song; models that trained on it know it still, and a denial stays. Safe to repeat."""
