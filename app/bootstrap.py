@@ -12,12 +12,14 @@ from sqlalchemy.engine import Engine
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.exporting import csv_bytes, parquet_bytes
+from app.adapters.known_keys import KnownKeys
 from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_catalogue import LiveCatalogue
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.live_listeners import LiveListeners
 from app.adapters.polling import PollingSignals
 from app.adapters.ranks import read_ranks
+from app.adapters.rate_limits import RateLimits
 from app.adapters.redis.histories import RedisHistories
 from app.adapters.redis.signals import RedisSignals
 from app.adapters.sources import recognise
@@ -39,6 +41,7 @@ from app.services.events import EventService
 from app.services.exporting import ExportService
 from app.services.histories import UserHistories
 from app.services.importance import ImportanceService
+from app.services.keys import KeyService
 from app.services.listeners import ListenerService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
@@ -82,18 +85,23 @@ class Container:
     plays: PlayService
     catalogue: CatalogueService
     overlays: LiveCatalogue
+    keys: KeyService
+    known_keys: KnownKeys
+    rate_limits: RateLimits
     users: UserService
     listeners: LiveListeners
     cache: RedisHistories | None
 
     def start(self) -> None:
-        """Begin to follow the aliases and the users."""
+        """Begin to follow the keys, the aliases and the users."""
+        self.known_keys.start()
         self.listeners.start()
         self.live.start()
 
     def stop(self) -> None:
         """Stop following them and let the broker and the database go."""
         self.live.stop()
+        self.known_keys.stop()
         self.listeners.stop()
         if self.cache is not None:
             self.cache.stop()
@@ -134,6 +142,7 @@ def build(
         overlays=overlays,
         poll_s=settings.alias_poll_s,
     )
+    keys = KeyService(units, ids=ids, new_secret=_new_token)
     cache = None if settings.redis_url is None else RedisHistories(settings.redis_url, n_kept=settings.history_length)
     listeners = LiveListeners(ListenerService(units, has_cache=cache is not None).changes)
     histories = UserHistories(units, listeners=listeners, cache=cache)
@@ -182,6 +191,9 @@ def build(
         ),
         catalogue=CatalogueService(units, live=live, poke=live.poke),
         overlays=overlays,
+        keys=keys,
+        known_keys=KnownKeys(usable=keys.usable, note_use=keys.note_use, outlives_s=settings.keys_outlive_s),
+        rate_limits=RateLimits(settings.rate_limits, redis_url=settings.redis_url),
         listeners=listeners,
         cache=cache,
     )

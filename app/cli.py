@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn, cast
 
 import typer
 
+from app.domain.keys import LONGEST_NAME, Scope
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from app.bootstrap import Container
     from app.config import Settings
     from app.domain.recommending import Seen
+
+KEYS_AT_ONCE = 200
+"""Keys read from the database at once."""
 
 STOP_MARGIN_S = 3.0
 """How much longer than its grace period a worker is waited for."""
@@ -149,6 +154,7 @@ def serve(
         settings = _settings(host=host, port=port)
         with listening_socket(settings.host, settings.port) as listener:
             _check_database(settings)
+            _check_callers(settings)
             keeper = WorkerKeeper(grace_s=settings.grace_s + STOP_MARGIN_S) if with_worker else nullcontext()
             _stop_on_sigterm()
             _console().print(f"Segue listens on {address_of(listener)}, its API is described at /openapi.json")
@@ -157,6 +163,22 @@ def serve(
                     run(listener, processes=processes, access_log=access_log)
             except KeyboardInterrupt:
                 return  # Ctrl-C is how a server at a desk is stopped
+
+
+def _check_callers(settings: "Settings") -> None:
+    """Say how to make a key when there is none. Raises: Mistake when others than this machine could call without."""
+    from app.config import is_loopback
+
+    if settings.auth == "off":
+        _console().print("Whoever reaches this address may call: SEGUE_AUTH is off.", markup=False)
+        return
+    with _container(settings) as container:
+        if container.keys.usable():
+            return
+    first = "segue keys create --name admin --scope admin"
+    if not is_loopback(settings.host):
+        raise Mistake(f"There is no API key, so nobody could call {settings.host}. Make one first: {first}")
+    _console().print(f"There is no API key yet, so nobody may call. Make one: {first}", markup=False)
 
 
 def _stop_on_sigterm() -> None:
@@ -283,16 +305,68 @@ def import_plays(
 
 
 @contextmanager
-def _container() -> Iterator["Container"]:
+def _container(settings: "Settings | None" = None) -> Iterator["Container"]:
+    """The services; on the environment's settings and a database that is up to date, where none are given."""
     from app.bootstrap import build
 
-    settings = _settings()
-    _check_database(settings)
+    if settings is None:
+        settings = _settings()
+        _check_database(settings)
     container = build(settings)
     try:
         yield container
     finally:
         container.stop()
+
+
+# keys
+
+keys = typer.Typer(help="API keys: who may call, and what for.", no_args_is_help=True)
+cli.add_typer(keys, name="keys")
+
+
+@keys.command(name="create")
+def create_key(
+    *,
+    name: Annotated[str, typer.Option(help="What to call the key: who has it.")],
+    scope: Annotated[
+        list[Scope], typer.Option(help="What it is for; may be given several times. 'admin' is for everything.")
+    ],
+) -> None:
+    """Make a key and print it: it is told this once. Servers know it within two seconds."""
+    with _explained():
+        if not 1 <= len(name.strip()) <= LONGEST_NAME or not name.isprintable():
+            raise typer.BadParameter(f"must have 1 to {LONGEST_NAME} printable characters.", param_hint="--name")
+        with _container() as container:
+            made = container.keys.create(name=name.strip(), scopes=list(dict.fromkeys(scope)))
+        typer.echo(made.written)
+        _console().print(f"Keep it now: only a hash of it is stored. To end its use: segue keys revoke {made.key.id}")
+
+
+@keys.command(name="list")
+def list_keys() -> None:
+    """Print every key that was made, the newest first: id, name, scopes, when it was made, last used and revoked."""
+    with _explained(), _container() as container:
+        cursor = None
+        while True:
+            page = container.keys.list(limit=KEYS_AT_ONCE, cursor=cursor)
+            for key in page.rows:
+                instants = (key.created_at, key.last_used_at, key.revoked_at)
+                shown = ("-" if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}" for at in instants)
+                typer.echo("\t".join((key.id, key.name, ",".join(key.scopes), *shown)))
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+
+@keys.command(name="revoke")
+def revoke_key(
+    key_id: Annotated[str, typer.Argument(help="The key's id, key_…; 'segue keys list' shows it.")],
+) -> None:
+    """End the use of a key for good. Servers know within two seconds."""
+    with _explained(), _container() as container:
+        key = container.keys.revoke(key_id)
+        _console().print(f"Nobody can use {key.name!r} any more.", markup=False)
 
 
 # recommend

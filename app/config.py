@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,7 @@ from dotenv import dotenv_values
 from pydantic import ByteSize, Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app.domain.keys import Scope
 from app.domain.plays import EventType
 from app.domain.recommending import GREATEST_EVENT_WEIGHT
 
@@ -23,10 +25,24 @@ PREFIX = "SEGUE_"
 TEST_PREFIX = "SEGUE_TEST_"
 """Variables of the tests, which are no settings."""
 
+CLIENT_KEY = "SEGUE_KEY"
+"""Where those who call keep their API key; no setting either."""
+
 ENV_FILE = Path(".env")
 
 SOURCE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 MEMORY = re.compile(r"[1-9]\d*(\.\d+)?\s?([KMGT]i?B|%)")
+
+QUOTA = re.compile(r"[1-9]\d{0,8}/(second|minute|hour|day)")
+
+RATE_LIMITS = {
+    Scope.READ: "6000/minute",
+    Scope.EVENTS: "60000/minute",
+    Scope.TUNE: "3000/minute",
+    Scope.PROMOTE: "600/minute",
+    Scope.ADMIN: "600/minute",
+}
+"""`serve` has none: counting would cost more than the answer, and overload sheds."""
 
 MIB = 1024**2
 GIB = 1024**3
@@ -75,6 +91,20 @@ class Settings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address the server listens on.")
+    auth: Literal["keys", "off"] = Field(
+        default="keys",
+        description="Who may call: `keys`, whoever has an API key; `off`, everybody, on a loopback address only.",
+    )
+    keys_outlive_s: float = Field(
+        default=21_600,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds for which known API keys are taken while the database is away.",
+    )
+    rate_limits: Annotated[dict[Scope, str], NoDecode] = Field(
+        default_factory=lambda: dict(RATE_LIMITS),
+        description="Requests that a key may send, by scope: `read=6000/minute, …`; `none` for no limit at all.",
+    )
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the server listens on; 0 takes a free one.")
     max_upload_bytes: ByteSize = Field(default=ByteSize(2 * GIB), ge=1, description="Largest upload taken.")
     max_body_bytes: ByteSize = Field(
@@ -231,6 +261,26 @@ class Settings(BaseSettings):
                 raise ValueError(msg)
         return {name: path.expanduser().absolute() for name, path in value.items()}
 
+    @field_validator("rate_limits", mode="before")
+    @classmethod
+    def _by_scope(cls, value: object) -> object:
+        """Read `read=6000/minute, tune=600/minute`."""
+        if not isinstance(value, str):
+            return value
+        if value.lower() == "none":
+            return {}
+        quotas = [quota.partition("=") for quota in value.split(",")]
+        return {scope.strip().lower(): quota.strip() for scope, _, quota in quotas}
+
+    @field_validator("rate_limits")
+    @classmethod
+    def _quotas(cls, value: dict[Scope, str]) -> dict[Scope, str]:
+        for quota in value.values():
+            if QUOTA.fullmatch(quota) is None:
+                msg = "must be quotas such as read=6000/minute, tune=600/minute, or none"
+                raise ValueError(msg)
+        return value
+
     @field_validator("heartbeat_interval_s")
     @classmethod
     def _twice_a_lease(cls, value: float | None, info: ValidationInfo) -> float | None:
@@ -248,10 +298,27 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("log_level", "log_format", mode="before")
+    @field_validator("auth")
+    @classmethod
+    def _off_at_home_only(cls, value: str, info: ValidationInfo) -> str:
+        host = info.data.get("host")
+        if value == "off" and host is not None and not is_loopback(host):
+            msg = f"may be off on a loopback address alone, and {PREFIX}HOST is {host}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("auth", "log_level", "log_format", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _check_url(value: str) -> None:
@@ -299,7 +366,9 @@ def _unknown(env_file: Path | None) -> list[str]:
     return [
         name
         for name in names
-        if name.upper().startswith(PREFIX) and not name.upper().startswith(TEST_PREFIX) and name.upper() not in known
+        if name.upper().startswith(PREFIX)
+        and not name.upper().startswith(TEST_PREFIX)
+        and name.upper() not in {*known, CLIENT_KEY}
     ]
 
 

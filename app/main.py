@@ -26,6 +26,7 @@ from app.api import (
     datasets,
     events,
     health,
+    keys,
     models,
     own_trials,
     plays,
@@ -40,6 +41,7 @@ from app.api import (
     users,
     warm_starts,
 )
+from app.api.authorizing import check_scopes
 from app.api.dependencies import Services
 from app.api.documentation import describe
 from app.api.following import Following
@@ -72,6 +74,7 @@ def create_app(container: Container) -> FastAPI:
                 yield
         finally:
             await services.following.stop()
+            await container.rate_limits.close()
             await anyio.to_thread.run_sync(container.stop)
 
     app = FastAPI(
@@ -117,9 +120,11 @@ def _routes() -> list[BaseRoute]:
         trials,
         models,
         aliases,
+        keys,
         health,
     ):
         router.include_router(subject.router, responses=problems(422, 500, 503))
+    check_scopes(router.routes)
     return router.routes
 
 
@@ -153,14 +158,19 @@ def services_of(container: Container) -> Services:
         users=container.users,
         status=container.live.status,
         poke=container.live.poke,
+        keys=container.keys,
+        key_scopes=container.known_keys.scopes if container.settings.auth == "keys" else None,
+        keys_changed=container.known_keys.look,
+        hit=container.rate_limits.hit,
+        limited_scopes=frozenset(container.settings.rate_limits),
         max_upload_bytes=container.settings.max_upload_bytes,
         max_body_bytes=container.settings.max_body_bytes,
     )
 
 
 def _add_plain_neighbours(app: FastAPI, services: Services) -> None:
-    (route,) = (route for route in songs.router.routes if getattr(route, "endpoint", None) is songs.list_neighbours)
-    app.add_middleware(PlainNeighbours, serving=services.serving, route=route)
+    (route,) = (route for route in songs.router.routes if isinstance(route, songs.NeighboursRoute))
+    app.add_middleware(PlainNeighbours, serving=services.serving, key_scopes=services.key_scopes, route=route)
 
 
 def _add_metrics(app: FastAPI, services: Services) -> None:

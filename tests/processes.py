@@ -26,9 +26,11 @@ ADDRESS = re.compile(r"Segue listens on (http://\S+),")
 def environment(settings: Settings, **more: str) -> dict[str, str]:
     """This environment with the settings as variables; our own tests' other settings left out."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
-    fields = settings.model_dump(mode="json", exclude_none=True, exclude={"sources"})
+    fields = settings.model_dump(mode="json", exclude_none=True, exclude={"sources", "rate_limits"})
     named = {f"SEGUE_{name.upper()}": str(value) for name, value in fields.items()}
     sources = json.dumps({name: str(path) for name, path in settings.sources.items()})
+    quotas = ",".join(f"{scope}={quota}" for scope, quota in settings.rate_limits.items()) or "none"
+    named["SEGUE_RATE_LIMITS"] = quotas
     return kept | named | {"SEGUE_SOURCES": sources} | more
 
 

@@ -22,6 +22,7 @@ from app.bootstrap import Container, build
 from app.cli import cli
 from app.config import load
 from app.domain.datasets import Dataset, DatasetState
+from app.domain.keys import parted
 from app.domain.lease import Failure
 from app.domain.listening import Preparation, Repeats, Split
 from tests.conftest import ROOT
@@ -188,6 +189,91 @@ def test_a_port_in_use_is_named() -> None:
 
 def test_an_address_that_is_not_ours_is_named() -> None:
     assert "192.0.2.1" in refused(segue("serve", "--host", "192.0.2.1", "--port", "0"))
+
+
+# keys
+
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - an address that must be refused
+
+
+def made_key(*scopes: str) -> str:
+    """A key of these scopes, as it is printed."""
+    made = segue("keys", "create", "--name", "player", *(word for scope in scopes for word in ("--scope", scope)))
+    assert made.exit_code == 0, made.output
+    return made.stdout.strip()
+
+
+def listed_keys() -> list[list[str]]:
+    return [line.split("\t") for line in segue("keys", "list").stdout.splitlines()]
+
+
+def test_a_key_is_printed_once_listed_without_its_secret_and_revoked() -> None:
+    key = made_key("serve", "events")
+    found = parted(key)
+    assert found is not None
+    key_id, secret = found
+    (listed,) = listed_keys()
+    assert listed[:3] == [key_id, "player", "serve,events"]
+    assert listed[4:] == ["-", "-"]
+    assert secret not in segue("keys", "list").output
+    assert segue("keys", "revoke", key_id).exit_code == 0
+    (listed,) = listed_keys()
+    assert listed[5].endswith("Z")
+    assert "key_none" in refused(segue("keys", "revoke", "key_none"))
+
+
+def test_a_key_needs_a_name_and_a_scope_that_there_is() -> None:
+    assert segue("keys", "create", "--name", "player").exit_code == 2
+    assert segue("keys", "create", "--name", "player", "--scope", "everything").exit_code == 2
+    assert segue("keys", "create", "--name", " ", "--scope", "read").exit_code == 2
+    assert listed_keys() == []
+
+
+def test_a_server_on_an_outer_address_wants_a_key_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = refused(segue("serve", "--host", EVERYWHERE, "--port", "0"))
+    assert "segue keys create --name admin --scope admin" in told
+    assert segue("keys", "revoke", parted_id(made_key("admin"))).exit_code == 0
+    refused(segue("serve", "--host", EVERYWHERE, "--port", "0"))
+    monkeypatch.setenv("SEGUE_AUTH", "off")
+    assert "SEGUE_AUTH" in refused(segue("serve", "--host", EVERYWHERE, "--port", "0"))
+
+
+def parted_id(key: str) -> str:
+    found = parted(key)
+    assert found is not None
+    return found[0]
+
+
+def status_of(server: Server, headers: dict[str, str]) -> int:
+    return int(httpx2.get(f"{server.url}/v1/studies", headers=headers).status_code)
+
+
+def test_a_server_says_how_to_make_a_first_key_and_then_takes_it() -> None:
+    with started(load()) as server:
+        assert "segue keys create --name admin --scope admin" in server.log.read_text()
+        assert httpx2.get(f"{server.url}/v1/studies").status_code == 401
+        headers = {"Authorization": f"Bearer {made_key('read')}"}
+        until(
+            lambda: httpx2.get(f"{server.url}/v1/studies", headers=headers).status_code == 200,
+            "it is known",
+            within_s=5,
+        )
+        assert httpx2.get(f"{server.url}/v1/keys", headers=headers).status_code == 403
+        key_id = listed_keys()[0][0]
+        until(lambda: listed_keys()[0][4] != "-", "its use is noted", within_s=10, every_s=0.5)
+        assert segue("keys", "revoke", key_id).exit_code == 0
+        until(
+            lambda: httpx2.get(f"{server.url}/v1/studies", headers=headers).status_code == 401,
+            "it is revoked",
+            within_s=5,
+        )
+
+
+def test_at_home_keys_may_be_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_AUTH", "off")
+    with started(load()) as server:
+        assert "SEGUE_AUTH is off" in server.log.read_text()
+        assert httpx2.get(f"{server.url}/v1/studies").status_code == 200
 
 
 def workers_of(server: Server) -> list[psutil.Process]:

@@ -80,6 +80,34 @@ def test_levels_are_taken_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_of(monkeypatch, {"LOG_LEVEL": "WARNING"}).log_level == "warning"
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.10", "::1", "localhost"])
+def test_keys_may_be_off_on_a_loopback_address(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    assert settings_of(monkeypatch, {"AUTH": "off", "HOST": host}).auth == "off"
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "::", "segue.example", "localhost.example"])
+def test_keys_may_be_off_on_no_other(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    problems = problems_of(monkeypatch, {"AUTH": "off", "HOST": host})
+    assert problems == {"SEGUE_AUTH": f"may be off on a loopback address alone, and SEGUE_HOST is {host}"}
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("none", {}),
+        ("serve=9/second", {"serve": "9/second"}),
+        (" Read = 1/day ,tune=2/hour", {"read": "1/day", "tune": "2/hour"}),
+    ],
+)
+def test_quotas_are_by_scope(monkeypatch: pytest.MonkeyPatch, given: str, wanted: dict[str, str]) -> None:
+    assert settings_of(monkeypatch, {"RATE_LIMITS": given}).rate_limits == wanted
+
+
+def test_the_key_of_a_caller_is_no_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEGUE_KEY", "segue_secret")
+    assert "segue_secret" not in repr(load())
+
+
 def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of(monkeypatch, {"REDIS_URL": "", "PORT": "", "DATABASE_URL": ""})
     assert settings.redis_url is None
@@ -105,6 +133,11 @@ def test_an_empty_variable_counts_as_absent(monkeypatch: pytest.MonkeyPatch) -> 
         ("PORT", "eighty", "integer"),
         ("PORT", "70000", "65535"),
         ("HOST", " ", "at least 1 character"),
+        ("AUTH", "on", "'keys' or 'off'"),
+        ("RATE_LIMITS", "read", "must be quotas"),
+        ("RATE_LIMITS", "read=lots", "must be quotas"),
+        ("RATE_LIMITS", "everything=1/minute", "read"),
+        ("KEYS_OUTLIVE_S", "-1", "greater than or equal to 0"),
         ("LEASE_S", "0", "greater than or equal to 1"),
         ("LEASE_S", "nan", "3600"),
         ("HEARTBEAT_INTERVAL_S", "15", "must be less than half of SEGUE_LEASE_S, which is 30"),

@@ -11,9 +11,11 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import Depends, Header, Path, Request, Response
 
+from app.api.authorizing import Hit, KeyScopes
 from app.api.following import Following
 from app.api.problems import Refused
 from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
+from app.domain.keys import Scope
 from app.domain.serving import ServingStatus
 from app.services.asking import AskingService
 from app.services.catalogue import CatalogueService
@@ -22,6 +24,7 @@ from app.services.datasets import DatasetService
 from app.services.exporting import ExportService
 from app.services.idempotency import Idempotency, Replay
 from app.services.importance import ImportanceService
+from app.services.keys import KeyService
 from app.services.models import ModelService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
@@ -41,7 +44,10 @@ ENTITY_TAG = re.compile(r'"(0|[1-9][0-9]{0,8})"')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What the routers reach the core through. `poke` has this server look at the aliases now."""
+    """What the routers reach the core through.
+
+    `poke` has this server look at the aliases now, `keys_changed` at the keys; `key_scopes` is None where keys are off.
+    """
 
     datasets: DatasetService
     studies: StudyService
@@ -60,6 +66,11 @@ class Services:
     recommending: RecommendingService
     plays: PlayService
     catalogue: CatalogueService
+    keys: KeyService
+    key_scopes: KeyScopes | None
+    keys_changed: Callable[[], None]
+    hit: Hit
+    limited_scopes: frozenset[Scope]
     users: UserService
     status: Callable[[], ServingStatus]
     poke: Callable[[], None]

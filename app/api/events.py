@@ -9,12 +9,13 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import FromServices, StudyPath
 from app.api.following import Aside, Said
 from app.api.problems import problems
 from app.domain.events import Event, Kind
 
-router = APIRouter(prefix="/v1/studies", tags=["studies"])
+router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=ScopedRoute)
 
 MEDIA_TYPE = "text/event-stream"
 

@@ -4,11 +4,12 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request, Response
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import FromServices
 from app.api.problems import problem, problems
 from app.api.schemas.health import LiveView, ReadyView
 
-router = APIRouter(prefix="/health", tags=["health"])
+router = APIRouter(prefix="/health", tags=["health"], route_class=ScopedRoute)
 
 
 @router.get("/live", summary="Tell whether the server lives", response_model=LiveView)

@@ -4,12 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import FromServices, ModelPath
 from app.api.problems import problems
 from app.api.schemas.base import PageParameters, PageView
 from app.api.schemas.models import ModelView
 
-router = APIRouter(prefix="/v1/models", tags=["models"])
+router = APIRouter(prefix="/v1/models", tags=["models"], route_class=ScopedRoute)
 
 
 @router.get("", summary="List the models", response_model=PageView[ModelView])

@@ -10,11 +10,11 @@ Server's processor time a request, beside a route that answers with a constant o
 
 import re
 from http import HTTPStatus
-from typing import Any
 
 import orjson
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.authorizing import KeyScopes, ScopedRoute, may_call
 from app.domain.errors import SegueError
 from app.services.serving import ServingService
 
@@ -27,10 +27,14 @@ _QUERY = re.compile(rb"k=([1-9][0-9]?|100)")
 class PlainNeighbours:
     """Middleware; `route` is the one that it answers for, as the figures of requests name it."""
 
-    def __init__(self, app: ASGIApp, *, serving: ServingService, route: Any) -> None:  # noqa: ANN401 - as in a scope
+    def __init__(
+        self, app: ASGIApp, *, serving: ServingService, key_scopes: KeyScopes | None, route: ScopedRoute
+    ) -> None:
         self._app = app
+        self._key_scopes = key_scopes
         self._serving = serving
         self._route = route
+        self._needed = route.needs["GET"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -55,6 +59,8 @@ class PlainNeighbours:
                 return None
             k = int(asked[1])
         try:
+            if self._needed is not None and not may_call(self._key_scopes, scope, self._needed):
+                return None
             return orjson.dumps(self._serving.neighbours(song[1], k=k))
         except SegueError:
             return None  # the route says what is wrong

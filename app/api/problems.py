@@ -50,6 +50,8 @@ OF_FRAMEWORK: dict[int, tuple[str, str]] = {
 """Code and detail of what the framework itself refuses."""
 
 DESCRIPTIONS: dict[int, str] = {
+    401: "There is no API key, or none that is known; `WWW-Authenticate` says how to send one.",
+    403: "The API key lacks the scope.",
     404: "There is no such thing.",
     408: "The client stopped sending.",
     409: "The present state forbids it, or the idempotency key belongs to another request.",
@@ -57,6 +59,7 @@ DESCRIPTIONS: dict[int, str] = {
     413: "The body is too large.",
     415: "The body is of another type.",
     422: "The request itself is wrong; `errors` names the fields.",
+    429: "The API key has sent its requests for now; `Retry-After` says when to come again.",
     500: "The server failed; the log knows why, by the request's id.",
     503: "The database cannot be reached, or nothing is live to answer.",
     507: "No space is left for files.",
@@ -75,8 +78,16 @@ Field = dict[str, Any]
 class Refused(HTTPException):
     """A request that is refused before it reaches a service."""
 
-    def __init__(self, status: HTTPStatus, *, code: str, detail: str, pointer: str | None = None) -> None:
-        super().__init__(status, detail)
+    def __init__(
+        self,
+        status: HTTPStatus,
+        *,
+        code: str,
+        detail: str,
+        pointer: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, detail, headers=headers)
         self.code = code
         self.pointer = pointer
 

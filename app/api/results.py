@@ -6,12 +6,13 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import FromServices, StudyPath
 from app.api.problems import problems
 from app.api.schemas.importance import ImportanceView
 from app.api.schemas.verdicts import VerdictReportView
 
-router = APIRouter(prefix="/v1/studies", tags=["studies"])
+router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=ScopedRoute)
 
 CSV = "text/csv"
 PARQUET = "application/vnd.apache.parquet"

@@ -8,10 +8,10 @@ import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.datastructures import QueryParams
 
+from app.api.authorizing import ScopedRoute
 from app.api.bodies import StrictRoute
 from app.api.dependencies import FromServices, Services, SongPath
 from app.api.problems import problems
@@ -52,7 +52,7 @@ async def list_neighbours(
     return Response(orjson.dumps(answer), media_type="application/json")
 
 
-class NeighboursRoute(APIRoute):
+class NeighboursRoute(ScopedRoute):
     """The hottest route: on the event loop, as it only looks up, and its parameters read by pydantic alone.
 
     That takes 45 microseconds less than FastAPI's own way to the same values (of 125 that it takes for nothing else).

@@ -2,11 +2,12 @@
 
 from fastapi import APIRouter
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import FromServices, TrialPath
 from app.api.problems import problems
 from app.api.schemas.trials import TrialView
 
-router = APIRouter(prefix="/v1/trials", tags=["trials"])
+router = APIRouter(prefix="/v1/trials", tags=["trials"], route_class=ScopedRoute)
 
 
 @router.get("/{trial_id}", summary="See a trial", response_model=TrialView, responses=problems(404))

@@ -14,6 +14,7 @@ from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStre
 from fastapi import APIRouter, Header, Request, Response
 from starlette.requests import ClientDisconnect
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import (
     LOCATION,
     FromServices,
@@ -31,7 +32,7 @@ from app.domain.datasets import Upload
 from app.domain.errors import TooLarge
 from app.services.idempotency import Replay
 
-router = APIRouter(prefix="/v1", tags=["uploads"])
+router = APIRouter(prefix="/v1", tags=["uploads"], route_class=ScopedRoute)
 
 MEDIA_TYPES = ("application/octet-stream", "text/csv", "application/vnd.apache.parquet")
 

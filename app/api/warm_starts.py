@@ -4,12 +4,13 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from app.api.authorizing import ScopedRoute
 from app.api.dependencies import FromServices, StudyPath
 from app.api.problems import problems
 from app.api.schemas.base import PageView
 from app.api.schemas.warm_starts import InheritedParameters, InheritedView
 
-router = APIRouter(prefix="/v1/studies", tags=["studies"])
+router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=ScopedRoute)
 
 
 @router.get(

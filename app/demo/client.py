@@ -25,8 +25,8 @@ def _file(path: Path) -> Iterator[bytes]:
 class Client:
     """Speaks to one service; every refusal becomes DemoFailed with the service's own words."""
 
-    def __init__(self, url: str) -> None:
-        self._http = httpx2.Client(base_url=url, timeout=30)
+    def __init__(self, url: str, *, key: str) -> None:
+        self._http = httpx2.Client(base_url=url, timeout=30, headers={"Authorization": f"Bearer {key}"})
 
     def close(self) -> None:
         """Let the connections go."""

@@ -84,9 +84,10 @@ def _journey(
     is_kept = ExitStack()
     is_kept.callback(stop, service)
     with is_kept:
-        client = Client(service.url)
+        client = Client(service.url, key=service.key)
         stack.callback(client.close)
         console.print(f"The API answers at {service.url}, its description under /openapi.json.")
+        console.print(f"The demo's key is {service.key}", highlight=False, soft_wrap=True, markup=False)
         with watch.phase("import and prepare the plays"):
             dataset = _dataset(console, client)
         with watch.phase(f"study ({sum(sizes)} trials and the baselines)"):
@@ -212,6 +213,8 @@ def _say_goodbye(console: Console, service: Service, *, song_id: str, study_id: 
         console.print("The service was stopped; [bold]make demo ARGS=--keep[/] leaves it running for:")
     url = service.url
     lines = [
+        f"export SEGUE_KEY={service.key}",
+        """alias curl='curl -H "Authorization: Bearer $SEGUE_KEY"'""",
         f"curl '{url}/v1/songs?query=american+dollar'",
         f"curl '{url}/v1/songs/{song_id}/neighbours?k=10'",
         f"curl '{url}/v1/users/{LISTENER}/recommendations?k=10'",

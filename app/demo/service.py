@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx2
@@ -27,6 +27,7 @@ class Service:
     """A running service; it leads a process group that its worker belongs to."""
 
     url: str
+    key: str = field(repr=False)
     log: Path
     leader: subprocess.Popen[bytes]
 
@@ -48,6 +49,8 @@ def start(*, data_dir: Path, port: int, slots: int) -> Service:
     """Start the service on SQLite in `data_dir` and wait until it answers. Raises: DemoFailed."""
     port = free_port(port)
     log = data_dir / "service.log"
+    variables = _environment(os.environ, data_dir=data_dir, slots=slots)
+    key = _new_key(variables)
     with log.open("wb") as output:
         leader = subprocess.Popen(  # noqa: S603 - our own command line, no shell
             [sys.executable, "-m", "app.cli", "serve", "--with-worker", "--port", str(port)],
@@ -55,9 +58,9 @@ def start(*, data_dir: Path, port: int, slots: int) -> Service:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=_environment(os.environ, data_dir=data_dir, slots=slots),
+            env=variables,
         )
-    service = Service(url=f"http://127.0.0.1:{port}", log=log, leader=leader)
+    service = Service(url=f"http://127.0.0.1:{port}", key=key, log=log, leader=leader)
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if leader.poll() is not None:
@@ -69,6 +72,21 @@ def start(*, data_dir: Path, port: int, slots: int) -> Service:
             time.sleep(0.1)
     stop(service)
     raise DemoFailed(f"The service did not answer within {START_TIMEOUT_S:.0f} s:\n{tail(log)}")
+
+
+def _new_key(variables: Mapping[str, str]) -> str:
+    """A key for everything, made as an operator makes one. Raises: DemoFailed."""
+    made = subprocess.run(
+        [sys.executable, "-m", "app.cli", "keys", "create", "--name", "demo", "--scope", "admin"],
+        env=dict(variables),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode != 0:
+        raise DemoFailed(f"No key could be made:\n{made.stderr}")
+    return made.stdout.strip()
 
 
 def _environment(inherited: Mapping[str, str], *, data_dir: Path, slots: int) -> dict[str, str]:

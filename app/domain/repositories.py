@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 from app.domain.catalogue import CatalogueSong
 from app.domain.datasets import Dataset, Upload
 from app.domain.events import Event
+from app.domain.keys import ApiKey
 from app.domain.lease import Claim, Progress
 from app.domain.listeners import CacheState, Erasure, SongCount, StoredPlay
 from app.domain.models import Alias, AliasMove, Model
@@ -214,6 +215,18 @@ class UploadRepository(Protocol):
         ...
 
 
+class KeyRepository(Repository[ApiKey], Protocol):
+    """API keys."""
+
+    def usable(self) -> list[ApiKey]:
+        """Those that are not revoked."""
+        ...
+
+    def note_use(self, used: Mapping[str, datetime]) -> None:
+        """Keep when each key, by its id, was last used; never an earlier instant than is kept."""
+        ...
+
+
 class PlayRepository(Protocol):
     """Plays that players sent."""
 
@@ -348,6 +361,7 @@ class UnitOfWork(Protocol):
     catalogue: CatalogueRepository
     listeners: ListenerRepository
     idempotency: IdempotencyRepository
+    keys: KeyRepository
 
     def now(self) -> datetime:
         """The present instant by the one clock that all workers share: the database's."""

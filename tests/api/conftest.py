@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.world import World, app_on, container_on
+from tests.api.world import World, app_on, client_of, container_on
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def world(sqlite_url: str, tmp_path: Path) -> Iterator[World]:
     """A server with nothing in it."""
     container = container_on(sqlite_url, tmp_path / "store")
     app = app_on(container)
-    with TestClient(app) as client:
+    with client_of(app) as client:
         yield World(container, app, client)
 
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
-from tests.api.world import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, PLAYS_CSV, World, app_on, container_on
+from tests.api.world import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, PLAYS_CSV, World, app_on, client_of, container_on
 
 LONG = "x" * 257
 PLAYS = {"source": "plays"}
@@ -575,7 +574,7 @@ def settled(_migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     path.write_bytes(_migrated_file.read_bytes())
     container = container_on(f"sqlite:///{path}", folder / "store")
     app = app_on(container)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with client_of(app, raise_server_exceptions=False) as client:
         yield World(container, app, client)
 
 

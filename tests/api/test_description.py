@@ -75,6 +75,7 @@ def test_what_takes_long_says_where_to_look(description: dict[str, Any]) -> None
         "POST /v1/studies/{study_id}/extend",
         "POST /v1/studies/{study_id}/clone",
         "POST /v1/studies/{study_id}/transfer",
+        "POST /v1/keys",
     }
     assert all("Location" in answer["headers"] for answer in created.values())
 
@@ -102,6 +103,7 @@ def test_what_creates_takes_an_idempotency_key(description: dict[str, Any]) -> N
 def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
     from app.api.schemas.asking import AskBody, CompletionBody, EpochBody, FailBody, HeartbeatBody
     from app.api.schemas.datasets import DatasetBody
+    from app.api.schemas.keys import KeyBody
     from app.api.schemas.models import AssignmentBody, PromotionBody
     from app.api.schemas.own_trials import OwnTrialsBody
     from app.api.schemas.plays import PlaysBody
@@ -111,7 +113,7 @@ def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
     from app.api.schemas.study_life import CloneBody, ExtensionBody, StudyChangesBody
 
     asking = (AskBody, HeartbeatBody, EpochBody, CompletionBody, FailBody)
-    others = (DatasetBody, OwnTrialsBody, PromotionBody, AssignmentBody, PlaysBody, RecommendationBody)
+    others = (DatasetBody, OwnTrialsBody, PromotionBody, AssignmentBody, PlaysBody, RecommendationBody, KeyBody)
     of_studies = (StudyBody, ExtensionBody, StudyChangesBody, CloneBody, StoppingBody, RetryBody)
     for body in (*asking, *of_studies, *others):
         examples = description["components"]["schemas"][body.__name__]["examples"]
@@ -125,6 +127,7 @@ def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
         comparisons,
         datasets,
         health,
+        keys,
         models,
         own_trials,
         plays,
@@ -138,7 +141,7 @@ def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
 
     checked = set()
     of_tuning = (studies, trials, own_trials, asking, warm_starts, comparisons)
-    for module in (datasets, health, models, plays, recommendations, songs, sent, *of_tuning):
+    for module in (datasets, health, keys, models, plays, recommendations, songs, sent, *of_tuning):
         for name, schema in description["components"]["schemas"].items():
             view = getattr(module, name, None)
             if view is not None and issubclass(view, View):

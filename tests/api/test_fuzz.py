@@ -9,13 +9,12 @@ from urllib.parse import quote
 import hypothesis
 import pytest
 import schemathesis
-from fastapi.testclient import TestClient
 from hypothesis import strategies as st
 from schemathesis.specs.openapi import checks
 
 from app.api.bodies import parsed
 from app.api.problems import Refused
-from tests.api.world import PLAYS_CSV, World, app_on, container_on
+from tests.api.world import PLAYS_CSV, World, app_on, client_of, container_on
 
 CHECKS = [
     schemathesis.checks.not_a_server_error,
@@ -42,7 +41,7 @@ def settled(_migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> A
     path.write_bytes(_migrated_file.read_bytes())
     container = container_on(f"sqlite:///{path}", folder / "store")
     app = app_on(container)
-    world = World(container, app, TestClient(app))  # the app's life begins with the first request from its description
+    world = World(container, app, client_of(app))  # the app's life begins with the first request from its description
     world.built_model()
     world.study()
     yield world

@@ -7,7 +7,7 @@ from fastapi.testclient import TestClient
 
 from app.domain.errors import Unavailable
 from app.domain.serving import ServingStatus
-from tests.api.world import World, app_on, container_on
+from tests.api.world import World, app_on, client_of, container_on
 
 
 def test_a_server_that_runs_is_live(client: TestClient) -> None:
@@ -22,7 +22,7 @@ def test_a_server_with_nothing_to_load_is_ready(world: World) -> None:
 
 def test_a_server_that_has_not_looked_yet_is_not_ready(sqlite_url: str, tmp_path: Path) -> None:
     container = container_on(sqlite_url, tmp_path)
-    refused = TestClient(app_on(container)).get("/health/ready")
+    refused = client_of(app_on(container)).get("/health/ready")
     assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
     assert refused.headers["Content-Type"] == "application/problem+json"
     assert (refused.json()["is_ready"], refused.json()["database"]) == (False, "unknown")
@@ -53,7 +53,7 @@ def test_figures_tell_what_serves_and_why_a_model_is_refused(world: World) -> No
 def test_without_the_database_loaded_models_serve_on(sqlite_url: str, tmp_path: Path) -> None:
     container = container_on(sqlite_url, tmp_path / "store")
     app = app_on(container)
-    with TestClient(app) as client:
+    with client_of(app) as client:
         World(container, app, client).built_model()
         container.engine.dispose()
         (tmp_path / "segue.db").rename(tmp_path / "away.db")

@@ -5,7 +5,7 @@ import logging
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.world import World
+from tests.api.world import World, client_of
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def failing(world: World) -> TestClient:
         msg = "the password is swordfish"
         raise RuntimeError(msg)
 
-    return TestClient(world.app, raise_server_exceptions=False)
+    return client_of(world.app, raise_server_exceptions=False)
 
 
 def test_a_sane_request_id_is_kept(client: TestClient) -> None:

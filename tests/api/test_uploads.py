@@ -11,6 +11,7 @@ from starlette.types import Message
 
 from app.api import uploads
 from tests.api.world import MAX_UPLOAD_BYTES, PLAYS_CSV, World
+from tests.keys import HEADERS
 
 
 def in_parts(content: bytes, size: int = 7) -> Iterator[bytes]:
@@ -30,7 +31,7 @@ async def ask(world: World, *messages: Message, last: Message | None = None) -> 
         "raw_path": b"/v1/uploads",
         "query_string": b"",
         "root_path": "",
-        "headers": [],
+        "headers": [(b"authorization", HEADERS["Authorization"].encode())],
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 80),
         "state": {},

@@ -17,6 +17,7 @@ from app.config import Settings
 from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows, unit_rows
 from app.domain.models import IndexLimits
 from app.domain.tuning.study import Study
+from tests.keys import give_key
 from tests.values import dataset_spec, outcome, statistics, study_spec
 
 T = TypeVar("T")
@@ -95,6 +96,7 @@ def publish_model(settings: Settings, *, n_songs: int, dim: int, limits: IndexLi
     upgrade(settings.database_url)
     container = build(settings)
     try:
+        give_key(container)
         container.models.promote(_completed_study(container).id)
         work = _there(container.models.claim("benchmark"))
         with container.store.stage() as staged:

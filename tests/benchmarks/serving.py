@@ -42,6 +42,7 @@ from app.log import configure
 from app.main import create_app
 from tests.benchmarks.driving import Drive, Driver, answer_drives, part_of, told_port
 from tests.benchmarks.model import N_USERS, publish_model, song_id, songs_table, unit_vectors, user_id
+from tests.keys import HEADERS
 
 MODULE = "tests.benchmarks.serving"
 BARE = "/benchmark/bare"
@@ -68,7 +69,7 @@ def main() -> None:
     if given.serve is not None:
         serve(given.serve, n_songs=given.songs, dim=given.dim, others=[name for name in OTHERS if name in given.routes])
     elif given.drive is not None:
-        answer_drives(given.drive, {})
+        answer_drives(given.drive, HEADERS)
     else:
         compare(given)
 

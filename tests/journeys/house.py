@@ -25,6 +25,7 @@ from app.services.studies import StudyView
 from tests.journeys import doomed
 from tests.journeys.doomed import Fate
 from tests.journeys.listening import Compiled
+from tests.keys import give_key
 from tests.processes import Server, start_program, start_server, start_worker, stop, until
 
 LEASE_S = 2.0
@@ -262,6 +263,7 @@ def opened(settings: Settings, compiled: Compiled) -> Iterator[House]:
     """A house for as long as the block runs."""
     house = House(settings=settings, container=build(settings), compiled=compiled)
     try:
+        give_key(house.container)
         yield house
     finally:
         house.close()

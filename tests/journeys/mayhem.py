@@ -26,6 +26,7 @@ from app.domain.tuning.trial import TrialState
 from tests.journeys.doomed import Death, Fate
 from tests.journeys.house import House
 from tests.journeys.http import Json, study_body
+from tests.keys import HEADERS
 
 FATAL_TO_WORKERS = {
     "commit": (5, 8),
@@ -65,7 +66,7 @@ class Client(threading.Thread):
 
     def __init__(self, url: str, dataset: Dataset) -> None:
         super().__init__(daemon=True)
-        self._http = httpx2.Client(base_url=url, timeout=10.0)
+        self._http = httpx2.Client(base_url=url, timeout=10.0, headers=HEADERS)
         self._dataset = dataset
         self._stopping = threading.Event()
         self.told = Told()

@@ -12,6 +12,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from app.domain.catalogue import SongWords
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
+from app.domain.keys import Scope
 from app.domain.lease import Failure, Progress
 from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
 from app.domain.plays import EventType
@@ -340,4 +341,16 @@ idempotency_keys = sa.Table(
     sa.Column("request_sha256", sa.String(64), nullable=False),
     sa.Column("answer", Document(dict[str, Any])),
     sa.Column("created_at", Instant, nullable=False),
+)
+
+keys = sa.Table(
+    "keys",
+    metadata,
+    _identity(),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("scopes", Document(tuple[Scope, ...]), nullable=False),
+    sa.Column("secret_sha256", sa.String(64), nullable=False),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("revoked_at", Instant),
+    sa.Column("last_used_at", Instant),
 )

@@ -14,6 +14,7 @@ from app.adapters.sql.engine import WRITES, translated_errors
 from app.adapters.sql.events import SqlEvents
 from app.adapters.sql.idempotency import SqlIdempotency
 from app.adapters.sql.inherited import SqlInherited
+from app.adapters.sql.keys import SqlKeys
 from app.adapters.sql.listeners import SqlListeners
 from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.plays import SqlPlays
@@ -29,6 +30,7 @@ from app.domain.repositories import (
     EventRepository,
     IdempotencyRepository,
     InheritedRepository,
+    KeyRepository,
     ListenerRepository,
     ModelRepository,
     PlayRepository,
@@ -69,6 +71,7 @@ class SqlUnitOfWork:
         self.catalogue: CatalogueRepository = SqlCatalogue(connection)
         self.listeners: ListenerRepository = SqlListeners(connection)
         self.idempotency: IdempotencyRepository = SqlIdempotency(connection)
+        self.keys: KeyRepository = SqlKeys(connection)
         return self
 
     def now(self) -> datetime:

@@ -1,6 +1,7 @@
 """Transfers as clients ask for them and see them."""
 
 from datetime import datetime
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
@@ -21,12 +22,16 @@ EXAMPLE_TRANSFER: JsonDict = {
 }
 
 
+Share = Annotated[float, Field(json_schema_extra={"exclusiveMinimum": 0, "maximum": 1})]
+"""Bounded where the shares are compared with each other, by `TransferSpec`."""
+
+
 class TransferBody(Body):
     """On which samples the best points are measured again."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"fractions": [0.1, 0.3, 1.0], "n_top": 8}]})
 
-    fractions: list[float] = Field(
+    fractions: list[Share] = Field(
         default=[0.1, 0.3, 1.0], min_length=2, max_length=MOST_FRACTIONS, description="Shares of the sessions, rising."
     )
     n_top: int = Field(default=8, ge=2, le=MOST_POINTS, description="How many of the best trials.")
