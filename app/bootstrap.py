@@ -44,6 +44,7 @@ from app.services.importance import ImportanceService
 from app.services.keys import KeyService
 from app.services.listeners import ListenerService
 from app.services.models import ModelService
+from app.services.neighbour_tables import TableService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
@@ -80,6 +81,7 @@ class Container:
     asking: AskingService
     warm_starts: WarmStartService
     models: ModelService
+    tables: TableService
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
@@ -123,7 +125,18 @@ def build(
     signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
     lease = timedelta(seconds=settings.lease_s)
     studies = StudyService(units, ids=ids, signals=signals)
-    models = ModelService(units, store=store, ids=ids, signals=signals, lease=lease, watch=_watch(settings))
+    tables = TableService(
+        units,
+        store=store,
+        ids=ids,
+        signals=signals,
+        lease=lease,
+        watch=_watch(settings),
+        n_neighbours=settings.neighbours_kept,
+    )
+    models = ModelService(
+        units, store=store, ids=ids, signals=signals, lease=lease, watch=_watch(settings), tables=tables
+    )
     trials = TrialService(
         units,
         store=store,
@@ -140,6 +153,8 @@ def build(
         store=store,
         load=load_model or _load,
         overlays=overlays,
+        tables=tables.ready,
+        take_table=_take_table,
         poll_s=settings.alias_poll_s,
     )
     keys = KeyService(units, ids=ids, new_secret=_new_token)
@@ -177,6 +192,7 @@ def build(
         asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),
         warm_starts=WarmStartService(units),
         models=models,
+        tables=tables,
         serving=ServingService(live),
         recommending=recommending,
         plays=PlayService(histories, clock=own_clock),
@@ -246,3 +262,10 @@ def _load(folder: Path, model_id: str) -> LiveModel:
     from app.adapters.model_files import load_model  # noqa: PLC0415
 
     return load_model(folder, model_id)
+
+
+def _take_table(model: LiveModel, folder: Path) -> LiveModel:
+    from app.adapters.live_model import LoadedModel  # noqa: PLC0415
+    from app.adapters.table_files import take_table  # noqa: PLC0415
+
+    return take_table(model, folder) if isinstance(model, LoadedModel) else model

@@ -179,6 +179,11 @@ class Settings(BaseSettings):
         description="Songs up to which those come from comparing all pairs, a minute or two of a core at 200,000; "
         "through the index beyond.",
     )
+    neighbours_after: int = Field(
+        default=100_000,
+        ge=0,
+        description="Songs beyond which a model serves before they are computed, and searches meanwhile.",
+    )
     index_memory: ByteSize = Field(
         default=ByteSize(8 * GIB), ge=MIB, description="Memory of a server's machine that a model's index may take."
     )

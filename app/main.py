@@ -151,6 +151,7 @@ def services_of(container: Container) -> Services:
         transfers=container.transfers,
         following=Following(container.events, signals=container.signals, poll_s=container.settings.poll_interval_s),
         models=container.models,
+        tables=container.tables,
         serving=container.serving,
         recommending=container.recommending,
         plays=container.plays,

@@ -15,7 +15,7 @@ from worker.environment import child_environment
 from worker.loop import Reaper, Slot, Worker, new_worker_id
 from worker.machine import n_cores, this_machine
 from worker.planning import shape_for
-from worker.queues import Allowance, DatasetQueue, ModelQueue, Queue, TrialQueue
+from worker.queues import Allowance, DatasetQueue, ModelQueue, Queue, TableQueue, TrialQueue
 from worker.runner import Runner
 from worker.stopping import Stopping
 from worker.sweeping import Sweeper
@@ -45,6 +45,7 @@ def allowance(settings: config.Settings, shape: Shape) -> Allowance:
         index=IndexLimits(
             neighbours_kept=settings.neighbours_kept,
             exact_up_to=settings.neighbours_exact_up_to,
+            table_up_to=settings.neighbours_after,
             memory_bytes=int(settings.index_memory),
         ),
     )
@@ -60,9 +61,14 @@ def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queu
         DatasetQueue(container.datasets, allowed),
         ModelQueue(container.models, container.datasets, allowed, artifacts),
         TrialQueue(container.trials, allowed, artifacts),
+        TableQueue(container.tables, allowed, artifacts),
     ]
     reaper = Reaper(
-        [*queues, Sweeper(container.life.sweep)],
+        [
+            *queues,
+            Sweeper(container.life.sweep),
+            Sweeper(container.tables.sweep, removed="%d table(s) of neighbours that no row keeps"),
+        ],
         lease_s=settings.lease_s,
         stopping=stopping,
         interval_s=settings.reap_interval_s,

@@ -36,6 +36,7 @@ from worker.messages import (
     Request,
     Result,
     Started,
+    TableBuilt,
     TrialMeasured,
 )
 from worker.queues import Held
@@ -118,7 +119,7 @@ class Attempt:
                     self._pulse.note(message.progress)
                 case EpochMeasured():
                     self._show(message)
-                case DatasetPrepared() | TrialMeasured() | ModelBuilt() | Failed():
+                case DatasetPrepared() | TrialMeasured() | ModelBuilt() | TableBuilt() | Failed():
                     return message
                 case Ended() | RunnerGone():
                     return failure_of_exit(

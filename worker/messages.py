@@ -11,6 +11,7 @@ from app.domain.datasets import Dataset, Statistics
 from app.domain.lease import Failure, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
 from app.domain.models import IndexFacts, IndexLimits, Model
+from app.domain.neighbour_tables import TableFacts
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.study import Objective
 from app.domain.tuning.trial import Method, TrialOutcome, TrialRole
@@ -92,6 +93,19 @@ class ModelRequest:
     subject: Literal["model"] = "model"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRequest:
+    """Find `n_neighbours` of each song of the model whose files are in `model_folder`."""
+
+    limits: Limits
+    staged: Path
+    model_id: str
+    model_folder: Path
+    n_neighbours: int
+    index: IndexLimits
+    subject: Literal["table"] = "table"
+
+
 Tell = Callable[[Progress], None]
 """How work tells how far it is."""
 
@@ -104,7 +118,7 @@ class Show(Protocol):
         ...
 
 
-Request = DatasetRequest | TrialRequest | ModelRequest
+Request = DatasetRequest | TrialRequest | ModelRequest | TableRequest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +198,14 @@ class ModelBuilt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TableBuilt:
+    """The table's files are in the staged folder."""
+
+    facts: TableFacts
+    kind: Literal["table_built"] = "table_built"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
     """The work failed. `is_final`: trying again is of no use."""
 
@@ -192,7 +214,7 @@ class Failed:
     kind: Literal["failed"] = "failed"
 
 
-Result = DatasetPrepared | TrialMeasured | ModelBuilt
+Result = DatasetPrepared | TrialMeasured | ModelBuilt | TableBuilt
 Message = Ready | Started | Advanced | EpochMeasured | Result | Failed | Ended
 
 _REQUEST: TypeAdapter[Request | Answer] = TypeAdapter(Annotated[Request | Answer, Field(discriminator="subject")])

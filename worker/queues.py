@@ -1,6 +1,6 @@
-"""What a worker may claim, in the order in which it looks: datasets, then models, then trials.
+"""What a worker may claim, in the order in which it looks: datasets, models, trials, then tables of neighbours.
 
-Each claim becomes `Held`: the same few questions whatever is held, so that one loop runs all three.
+Each claim becomes `Held`: the same few questions whatever is held, so that one loop runs all four.
 """
 
 from abc import ABC, abstractmethod
@@ -11,9 +11,12 @@ from typing import Protocol, TypeVar
 from app.domain.lease import Claim, Failure, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
 from app.domain.models import Fit, IndexLimits
+from app.domain.neighbour_tables import limits_for
 from app.domain.tuning.trial import TrialRole, trained_by
 from app.services.datasets import DatasetService, DatasetWork
+from app.services.models import KIND as MODELS
 from app.services.models import ModelService, ModelWork
+from app.services.neighbour_tables import TableService, TableWork
 from app.services.trials import TrialService, TrialWork
 from worker.messages import (
     DatasetPrepared,
@@ -24,6 +27,8 @@ from worker.messages import (
     Request,
     Result,
     Sources,
+    TableBuilt,
+    TableRequest,
     TrialMeasured,
     TrialRequest,
 )
@@ -95,7 +100,7 @@ class Held(ABC):
         self._reports.release(self.claim)
 
     def cancelled(self) -> None:
-        """Report that it was stopped as told; only trials are ever told. Raises: LostLease."""
+        """Report that it was stopped as told; only trials and tables are ever told. Raises: LostLease."""
         self.release()
 
     def measured(self, _measurement: EpochMeasurement, *, decides: bool) -> HeartbeatAnswer:
@@ -264,7 +269,7 @@ class HeldModel(Held):
             vectors=None if is_full else self._artifacts.open("trials", work.vectors),
             sources=self._sources() if is_full and is_sample else None,
             scope=work.spec.objective.scope,
-            index=self._allowance.index,
+            index=limits_for(work.model.neighbours, self._allowance.index),
         )
 
     def complete(self, result: Result, staged: Path) -> None:
@@ -280,7 +285,36 @@ class HeldModel(Held):
         )
 
 
-R = TypeVar("R", DatasetPrepared, TrialMeasured, ModelBuilt)
+class HeldTable(Held):
+    """A table of neighbours to build. It is handed back, to be begun again, when a model has to wait for it."""
+
+    def __init__(
+        self, work: TableWork, service: TableService, allowance: Allowance, artifacts: VerifiedArtifacts
+    ) -> None:
+        super().__init__(work.claim, service, timeout_s=allowance.timeout_s)
+        self._work = work
+        self._service = service
+        self._allowance = allowance
+        self._artifacts = artifacts
+
+    def request(self, *, staged: Path, scratch: Path) -> TableRequest:
+        """Build the table."""
+        table = self._work.table
+        return TableRequest(
+            limits=self._allowance.limits(self._allowance.threads),
+            staged=staged,
+            model_id=table.model_id,
+            model_folder=self._artifacts.open(MODELS, self._work.model_files),
+            n_neighbours=table.n_neighbours,
+            index=self._allowance.index,
+        )
+
+    def complete(self, result: Result, staged: Path) -> None:
+        """Report the table's files."""
+        self._service.complete(self.claim, staged=staged, facts=_expected(result, TableBuilt).facts)
+
+
+R = TypeVar("R", DatasetPrepared, TrialMeasured, ModelBuilt, TableBuilt)
 
 
 def _expected(result: Result, kind: type[R]) -> R:
@@ -340,6 +374,24 @@ class ModelQueue:
         if work is None:
             return None
         return HeldModel(work, self.service, self.allowance, artifacts=self.artifacts, datasets=self.datasets)
+
+    def reap(self) -> int:
+        """Take back what dead workers held."""
+        return self.service.reap()
+
+
+@dataclass(frozen=True, slots=True)
+class TableQueue:
+    """Tables of neighbours to build."""
+
+    service: TableService
+    allowance: Allowance
+    artifacts: VerifiedArtifacts
+
+    def claim(self, worker_id: str) -> Held | None:
+        """The oldest table that waits."""
+        work = self.service.claim(worker_id)
+        return None if work is None else HeldTable(work, self.service, self.allowance, self.artifacts)
 
     def reap(self) -> int:
         """Take back what dead workers held."""

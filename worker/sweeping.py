@@ -13,8 +13,15 @@ _log = logging.getLogger(__name__)
 class Sweeper:
     """Reaped like a queue, for it shares the turn of those: first at once, then once in `every_s`."""
 
-    def __init__(self, sweep: Callable[[], int], *, every_s: float = SWEEP_EVERY_S) -> None:
+    def __init__(
+        self,
+        sweep: Callable[[], int],
+        *,
+        removed: str = "the vectors of %d trial(s) that no row keeps",
+        every_s: float = SWEEP_EVERY_S,
+    ) -> None:
         self._sweep = sweep
+        self._removed = removed
         self._every_s = every_s
         self._lock = threading.Lock()
         self._next_s = 0.0
@@ -27,5 +34,5 @@ class Sweeper:
             self._next_s = time.monotonic() + self._every_s
         n_swept = self._sweep()
         if n_swept:
-            _log.info("Removed the vectors of %d trial(s) that no row keeps.", n_swept)
+            _log.info(f"Removed {self._removed}.", n_swept)
         return 0

@@ -8,7 +8,7 @@ from app.domain.lease import HeartbeatAnswer
 from app.domain.measurement import EpochMeasurement
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.trial import Method
-from worker.messages import DatasetRequest, ModelRequest, Request, Result, Show, Tell, TrialRequest
+from worker.messages import DatasetRequest, ModelRequest, Request, Result, Show, TableRequest, Tell, TrialRequest
 from worker.training import trainer_of
 from worker.trial_run import measure_trial
 
@@ -52,3 +52,7 @@ def perform(request: Request, tell: Tell, show: Show = to_the_end) -> Result:
             from worker.model_run import build_model  # noqa: PLC0415
 
             return build_model(request, tell)
+        case TableRequest():
+            from worker.table_run import build_table  # noqa: PLC0415
+
+            return build_table(request, tell)

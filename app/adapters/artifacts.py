@@ -28,7 +28,7 @@ from app.domain.models import StoredFile
 
 MANIFEST = "manifest.json"
 FORMAT = 1
-KINDS = frozenset({"datasets", "trials", "ranks", "models"})
+KINDS = frozenset({"datasets", "trials", "ranks", "models", "neighbours"})
 SWEEP_AFTER_S = 86_400.0
 
 _IDENTITY = re.compile(r"[a-z]{1,32}_[0-9a-z]{1,64}(-[0-9]{1,9})?")

@@ -4,6 +4,7 @@
       ▲                       └───────────────┴─────────┴──► keep the old one, say why, try again later
       └── every poll_s, or when poked
 
+Models that are live take their tables of neighbours up afterwards, in the same way (`table_uptake`).
 A request takes one reference and keeps it to its end, so a swap fails none; the old model is freed with the last of
 them. While the database is away, what is loaded serves on.
 """
@@ -11,12 +12,13 @@ them. While the database is away, what is loaded serves on.
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from app.adapters.clock import SystemClock
+from app.adapters.table_uptake import TableUptake
 from app.domain.catalogue import Overlays
 from app.domain.errors import ModelNotLive, NothingLive, SegueError
 from app.domain.ports import ArtifactStore, Clock
@@ -53,6 +55,8 @@ class LiveIndexes:
         store: ArtifactStore,
         load: Callable[[Path, str], LiveModel],
         overlays: Overlays | None = None,
+        tables: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
+        take_table: Callable[[LiveModel, Path], LiveModel] = lambda model, _: model,
         poll_s: float = 1.0,
         clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -71,6 +75,7 @@ class LiveIndexes:
         self._wanted: list[AliasTarget] = []
         self._looked_at: datetime | None = None
         self._lookup_error: str | None = None
+        self._uptake = TableUptake(ready=tables, store=store, take=take_table, monotonic=monotonic)
         self._looking = threading.Lock()
         self._wake = threading.Event()
         self._is_stopping = False
@@ -132,6 +137,11 @@ class LiveIndexes:
                 del self._as_loaded[alias]
                 _log.info("Alias %s is gone: its model serves no longer.", alias)
             self._wanted = targets
+            try:
+                self._take_tables_up()
+            except Exception as error:
+                self._lookup_failed(error)
+                return
             self._lookup_error = None
             self._looked_at = self._clock.now()
 
@@ -192,6 +202,15 @@ class LiveIndexes:
     def _over(self, model: LiveModel) -> LiveModel:
         return model if self._overlays is None else self._overlays.over(model)
 
+    def _take_tables_up(self) -> None:
+        """Exchange live models for the same with their tables."""
+        tabled = self._uptake.tabled(list(self._as_loaded.values()))
+        for alias, model in list(self._as_loaded.items()):
+            taken = tabled.get(model.model_id, model)
+            if taken is not model:
+                self._as_loaded[alias] = taken
+                self._live[alias] = replace(self._live[alias], model=self._over(taken))
+
     def _loaded(self, target: AliasTarget) -> LiveModel:
         for model in self._as_loaded.values():
             if model.model_id == target.alias.model_id:
@@ -222,6 +241,8 @@ class LiveIndexes:
             live_generation=None if live is None else live.generation,
             loaded_at=self._loaded_at.get(alias.name),
             error=None if failure is None else failure.reason,
+            has_table=live is not None and self._uptake.has_table(live.model.model_id),
+            neighbours_error=None if live is None else self._uptake.refusal(live.model.model_id),
         )
 
 

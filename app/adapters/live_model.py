@@ -4,6 +4,7 @@ Notation: n songs, most played first, named by their row; `neighbours` int32 and
 `(n, width)`, best first, -1 pads; `queries` float32 `(n, dim)` unit rows.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,7 +53,7 @@ class LoadedModel:
         n_songs = songs.num_rows
         if not len(queries) == len(neighbours) == len(neighbour_scores) == n_songs:
             raise DamagedArtifact(f"Model {model_id}: its files tell of different numbers of songs.")
-        _demand_neighbours(model_id, neighbours)
+        _demand_neighbours(model_id, neighbours, neighbour_scores)
         self._model_id = model_id
         # Plain views of the maps save a microsecond an access. A mapped file is never cut short: folders are replaced.
         self._queries = np.asarray(queries)
@@ -82,6 +83,19 @@ class LoadedModel:
     def n_songs(self) -> int:
         """How many songs it knows."""
         return len(self._ids)
+
+    def with_neighbours(self, neighbours: NDArray[np.int32], scores: NDArray[np.float32]) -> "LoadedModel":
+        """The same model, all else shared, that looks its neighbours up in these; this one stays as it is.
+
+        Raises: DamagedArtifact when they are not those of its songs.
+        """
+        if not len(neighbours) == len(scores) == self.n_songs:
+            raise DamagedArtifact(f"Model {self._model_id}: its table of neighbours has another number of songs.")
+        _demand_neighbours(self._model_id, neighbours, scores)
+        tabled = copy.copy(self)
+        tabled._neighbours = np.asarray(neighbours)
+        tabled._scores = np.asarray(scores)
+        return tabled
 
     def row(self, song_id: str) -> int | None:
         """The song's row; None when the model does not know it."""
@@ -249,13 +263,14 @@ def _viewed(histories: Histories) -> Histories:
     )
 
 
-def _demand_neighbours(model_id: str, neighbours: NDArray[np.int32]) -> None:
-    """Refuse rows that are not songs, and a song among its own neighbours. Raises: DamagedArtifact."""
+def _demand_neighbours(model_id: str, neighbours: NDArray[np.int32], scores: NDArray[np.float32]) -> None:
+    """Refuse rows that are not songs, a song among its own neighbours, and scores of none. Raises: DamagedArtifact."""
     n_songs = len(neighbours)
     for start in range(0, n_songs, ROWS_CHECKED_AT_ONCE):
         part = neighbours[start : start + ROWS_CHECKED_AT_ONCE]
         itself = np.arange(start, start + len(part))[:, np.newaxis]
-        if ((part < -1) | (part >= n_songs) | (part == itself)).any():
+        is_scored = np.isfinite(scores[start : start + ROWS_CHECKED_AT_ONCE]) | (part < 0)
+        if ((part < -1) | (part >= n_songs) | (part == itself) | ~is_scored).any():
             raise DamagedArtifact(f"Model {model_id}: its table of neighbours is not one of its {n_songs} songs.")
 
 

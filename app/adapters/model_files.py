@@ -9,8 +9,9 @@ n songs that the model knows, most played first, named by their row; width = nei
     index.faiss: with many songs alone                  model.json: format, dim, n_songs, scoring, index, lineage
 
 Neighbours come from comparing all pairs of songs while that is affordable (`IndexLimits`), through the inverted file
-beyond. Arrays and index are mapped: the servers of a machine share one copy. Nothing here is a pickle. The caller
-verifies the folder's manifest before it is read.
+beyond; with many songs they are an artifact of their own (`table_files`), and width here is 0. Arrays and index are
+mapped: the servers of a machine share one copy. Nothing here is a pickle. The caller verifies the folder's manifest
+before it is read.
 """
 
 import json
@@ -113,21 +114,22 @@ def write_model(
         if built is not None:
             write_index(built.inverted, staged / INDEX)
         facts = _facts(staged, vectors, built, limits)
-        search = _search(vectors, None if len(known) <= limits.exact_up_to else built, threads=threads)
-        _write_neighbours(staged, queries, search, facts, on_progress=on_progress)
+        inverted, n_probed = (None, None) if built is None else (built.inverted, built.n_probed_for_songs)
+        search = neighbour_search(vectors, inverted, n_probed=n_probed, limits=limits, threads=threads)
+        write_neighbours(staged, queries, search, n_neighbours=facts.n_neighbours, on_progress=on_progress)
         _write_histories(staged, histories, known, n_songs=songs.num_rows)
-        _write_told(staged, facts, None if built is None else built.inverted, scoring=scoring, lineage=lineage)
+        _write_told(staged, facts, inverted, scoring=scoring, lineage=lineage)
     return facts
 
 
 def read_model(path: Path) -> StoredModel:
     """The model in a folder whose manifest was verified. Raises: DamagedArtifact when its files do not fit together."""
     facts, scoring, lineage = _read_told(path)
-    vectors = _load(path / "vectors.npy", np.float32, (facts.n_songs, facts.dim))
+    vectors = load_array(path / "vectors.npy", np.float32, (facts.n_songs, facts.dim))
     has_queries = (path / "queries.npy").exists()
-    offsets = _load(path / "history_offsets.npy", np.int64, (None,))
-    heard = _load(path / "history_songs.npy", np.int32, (None,))
-    played_at = _load(path / "history_played_at.npy", np.int64, (len(heard),))
+    offsets = load_array(path / "history_offsets.npy", np.int64, (None,))
+    heard = load_array(path / "history_songs.npy", np.int32, (None,))
+    played_at = load_array(path / "history_played_at.npy", np.int64, (len(heard),))
     users = _read_parquet(path / "history_users.parquet", frozenset({"user_id"})).column("user_id")
     _demand_histories(path, users, offsets, heard, n_songs=facts.n_songs)
     songs = _read_parquet(path / "songs.parquet", COLUMNS)
@@ -136,10 +138,10 @@ def read_model(path: Path) -> StoredModel:
     return StoredModel(
         path=path,
         songs=songs,
-        queries=_load(path / "queries.npy", np.float32, (facts.n_songs, facts.dim)) if has_queries else vectors,
+        queries=load_array(path / "queries.npy", np.float32, (facts.n_songs, facts.dim)) if has_queries else vectors,
         vectors=vectors,
-        neighbours=_load(path / "neighbours.npy", np.int32, (facts.n_songs, facts.n_neighbours)),
-        neighbour_scores=_load(path / "neighbour_scores.npy", np.float32, (facts.n_songs, facts.n_neighbours)),
+        neighbours=load_array(path / "neighbours.npy", np.int32, (facts.n_songs, facts.n_neighbours)),
+        neighbour_scores=load_array(path / "neighbour_scores.npy", np.float32, (facts.n_songs, facts.n_neighbours)),
         histories=Histories(users=users, offsets=offsets, songs=heard, played_at_ms=played_at),
         scoring=scoring,
         index=facts,
@@ -193,7 +195,7 @@ def sampled_profiles(histories: Histories, known: NDArray[np.int64], queries: Ma
 
 def _facts(staged: Path, vectors: Matrix, built: BuiltInvertedFile | None, limits: IndexLimits) -> IndexFacts:
     n_songs, dim = vectors.shape
-    n_neighbours = min(limits.neighbours_kept, n_songs - 1)
+    n_neighbours = limits.stored(n_songs=n_songs)
     recall = 1.0 if built is None else built.recall
     return IndexFacts(
         kind="flat" if built is None else "ivf",
@@ -215,9 +217,20 @@ def _facts(staged: Path, vectors: Matrix, built: BuiltInvertedFile | None, limit
 _Search = Callable[[Matrix, int], tuple[NDArray[np.signedinteger], NDArray[np.float32]]]
 
 
-def _search(vectors: Matrix, built: BuiltInvertedFile | None, *, threads: int) -> _Search:
-    if built is not None:
-        return partial(built.inverted.search, threads=threads, n_probed=built.n_probed_for_songs)
+def neighbour_search(
+    vectors: Matrix,
+    inverted: InvertedFile | None,
+    *,
+    n_probed: int | None = None,
+    limits: IndexLimits,
+    threads: int,
+) -> _Search:
+    """How songs' neighbours are found: by comparing all pairs while that is affordable, else by the inverted file.
+
+    `n_probed`: the cells that it looks into; None: as many as for any vector.
+    """
+    if inverted is not None and len(vectors) > limits.exact_up_to:
+        return partial(inverted.search, threads=threads, n_probed=n_probed)
     exact = ExactNeighbourSearch(threads=threads)
     return lambda queries, k: exact.search(Rows(vectors), Rows(queries), k)
 
@@ -248,24 +261,28 @@ def _array_file(path: Path, dtype: type[np.generic], shape: tuple[int, ...]) -> 
         yield file
 
 
-def _write_neighbours(
-    staged: Path, queries: Matrix, search: _Search, facts: IndexFacts, *, on_progress: Callable[[float], None]
+def write_neighbours(
+    staged: Path, queries: Matrix, search: _Search, *, n_neighbours: int, on_progress: Callable[[float], None]
 ) -> None:
-    """The best songs of each, itself left out by its row."""
-    shape = (facts.n_songs, facts.n_neighbours)
+    """Write the best songs of each, itself left out by its row: `neighbours.npy` and `neighbour_scores.npy`.
+
+    `on_progress` is told the share of the songs whose neighbours are found. Raises: StorageFull.
+    """
+    n_songs = len(queries)
+    shape = (n_songs, n_neighbours)
     with (
         _array_file(staged / "neighbours.npy", np.int32, shape) as near_file,
         _array_file(staged / "neighbour_scores.npy", np.float32, shape) as score_file,
     ):
-        for start in range(0, facts.n_songs, BATCH_ROWS):
-            if facts.n_neighbours == 0:
+        for start in range(0, n_songs, BATCH_ROWS):
+            if n_neighbours == 0:
                 break
-            itself = np.arange(start, min(start + BATCH_ROWS, facts.n_songs))
-            found, scores = search(queries[itself], facts.n_neighbours + 1)
+            itself = np.arange(start, min(start + BATCH_ROWS, n_songs))
+            found, scores = search(queries[itself], n_neighbours + 1)
             kept = others(found, itself)
             near_file.write(np.take_along_axis(found, kept, axis=1).astype(np.int32).tobytes())
             score_file.write(np.take_along_axis(scores, kept, axis=1).tobytes())
-            on_progress((start + len(itself)) / facts.n_songs)
+            on_progress((start + len(itself)) / n_songs)
 
 
 def _write_histories(staged: Path, histories: Histories, known: NDArray[np.int64], *, n_songs: int) -> None:
@@ -311,8 +328,8 @@ def _read_told(path: Path) -> tuple[IndexFacts, Scoring, dict[str, Any]]:
         raise DamagedArtifact(f"{path.name}/model.json cannot be read.") from error
 
 
-def _load(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
-    """The array, memory-mapped; None stands for any length."""
+def load_array(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...]) -> NDArray[Any]:
+    """The array, memory-mapped; None stands for any length. Raises: DamagedArtifact when it is another."""
     try:
         array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:

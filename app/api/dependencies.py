@@ -26,6 +26,7 @@ from app.services.idempotency import Idempotency, Replay
 from app.services.importance import ImportanceService
 from app.services.keys import KeyService
 from app.services.models import ModelService
+from app.services.neighbour_tables import TableService
 from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
@@ -62,6 +63,7 @@ class Services:
     transfers: TransferService
     following: Following
     models: ModelService
+    tables: TableService
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService

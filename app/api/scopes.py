@@ -65,6 +65,7 @@ SCOPES: dict[str, Scope | None] = {
     "POST /v1/trials/{trial_id}/fail": Scope.TUNE,
     # promote
     "POST /v1/studies/{study_id}/promote": Scope.PROMOTE,
+    "POST /v1/models/{model_id}/neighbours": Scope.PROMOTE,
     "PUT /v1/aliases/{alias}": Scope.PROMOTE,
     "POST /v1/aliases/{alias}/rollback": Scope.PROMOTE,
     # admin

@@ -31,6 +31,9 @@ class ServedAliases(Collector):
             families["live"].add_metric([served.alias], served.live_generation or 0)
             if served.error is not None:
                 families["refused"].add_metric([served.alias, served.wanted_model_id, served.error], 1)
+            if served.neighbours_error is not None and served.live_model_id is not None:
+                labels = [served.alias, served.live_model_id, served.neighbours_error]
+                families["neighbours_refused"].add_metric(labels, 1)
         catalogue = status.catalogue
         if catalogue is not None and catalogue.read_at is not None:
             families["revision"].add_metric([], catalogue.revision)
@@ -58,6 +61,11 @@ def _families() -> dict[str, GaugeMetricFamily]:
         "refused": GaugeMetricFamily(
             "segue_alias_refused",
             "1 while the wanted model cannot be loaded, with the reason.",
+            labels=["alias", "model_id", "reason"],
+        ),
+        "neighbours_refused": GaugeMetricFamily(
+            "segue_alias_neighbours_refused",
+            "1 while the live model searches for its table of neighbours cannot be loaded, with the reason.",
             labels=["alias", "model_id", "reason"],
         ),
     }

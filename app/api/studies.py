@@ -12,7 +12,7 @@ from app.api.schemas.base import PageParameters, PageView
 from app.api.schemas.models import ModelView, PromotionBody
 from app.api.schemas.studies import StudyBody, StudySummaryView, StudyView
 from app.api.schemas.trials import TrialParameters, TrialSummaryView
-from app.domain.models import Fit
+from app.domain.models import Fit, TableTiming
 
 router = APIRouter(prefix="/v1/studies", tags=["studies"], route_class=StrictRoute)
 
@@ -117,6 +117,7 @@ def promote_study(
         alias=body.alias,
         fit=Fit(body.fit),
         trial_id=body.trial_id,
+        neighbours=None if body.neighbours is None else TableTiming(body.neighbours),
         idempotency=None if key is None else key.once(ModelView.of),
     )
     return answered(model, ModelView.of, status=HTTPStatus.ACCEPTED, collection="/v1/models")

@@ -1,4 +1,4 @@
-"""Leases: a worker's timed claim on a dataset to prepare, a trial to run or a model to build.
+"""Leases: a worker's timed claim on a dataset to prepare, a trial to run, a model or a table to build.
 
 A claim raises `attempt` by one and every later report must name that attempt: a worker whose lease lapsed, and whose
 work was claimed again, can no longer write.
@@ -26,7 +26,7 @@ class Lease:
 class Claim:
     """What a worker must show to report on what it holds."""
 
-    subject: Literal["dataset", "trial", "model"]
+    subject: Literal["dataset", "trial", "model", "table"]
     id: str
     attempt: int
     worker_id: str

@@ -5,7 +5,7 @@ building ──► ready
    └──┘ lease lapsed, attempt + 1
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -37,6 +37,14 @@ class Fit(StrEnum):
     FULL = "full"
 
 
+class TableTiming(StrEnum):
+    """When a model's neighbours are computed: before it is ready, in its own files; after; or never, but searched."""
+
+    NOW = "now"
+    AFTER = "after"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredFile:
     """One file of an artifact, as its manifest tells it."""
@@ -59,14 +67,26 @@ class IndexLimits:
     """What a model's index may cost.
 
     `neighbours_kept` of each song are stored (0: none, every request searches), by comparing all pairs of up to
-    `exact_up_to` songs and through the inverted file beyond. There is one with more than `flat_up_to` songs: with
-    fewer, a query is compared with all in 0.1 ms. It takes at most `memory_bytes` if any coding fits in them.
+    `exact_up_to` songs and through the inverted file beyond. They are in the model's own files with up to `table_up_to`
+    songs (None: whatever it has); more of them must not keep it from being ready. There is an inverted file with more
+    than `flat_up_to` songs: with fewer, a query is compared with all in 0.1 ms. It takes at most `memory_bytes` if any
+    coding fits in them.
     """
 
     neighbours_kept: int = 64
     exact_up_to: int = 200_000
+    table_up_to: int | None = None
     flat_up_to: int = 4_096
     memory_bytes: int = 8 * 2**30
+
+    def stored(self, *, n_songs: int) -> int:
+        """How many neighbours of each song are in the files of a model of so many songs."""
+        is_stored = self.table_up_to is None or n_songs <= self.table_up_to
+        return min(self.neighbours_kept, n_songs - 1) if is_stored else 0
+
+    def with_table_up_to(self, n_songs: int | None) -> "IndexLimits":
+        """The same for models that store their neighbours with up to so many songs."""
+        return replace(self, table_up_to=n_songs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +134,10 @@ class ModelMetrics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
-    """One model as stored. `alias` is the one it moves to once it is ready."""
+    """One model as stored. `alias` is the one it moves to once it is ready.
+
+    `neighbours`: when those of its songs are to be computed; None: by their number.
+    """
 
     id: str
     study_id: str
@@ -127,6 +150,7 @@ class Model:
     lineage: Lineage
     metrics: ModelMetrics
     alias: str | None = None
+    neighbours: TableTiming | None = None
     attempt: int = 0
     lease: Lease | None = None
     progress: Progress | None = None

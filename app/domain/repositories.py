@@ -15,6 +15,7 @@ from app.domain.keys import ApiKey
 from app.domain.lease import Claim, Progress
 from app.domain.listeners import CacheState, Erasure, SongCount, StoredPlay
 from app.domain.models import Alias, AliasMove, Model
+from app.domain.neighbour_tables import NeighbourTable
 from app.domain.plays import Play, PlayVerdict, RecentPlays
 from app.domain.tuning.study import Study
 from app.domain.tuning.transfer import Transfer
@@ -100,6 +101,30 @@ class ModelRepository(ClaimableRepository[Model], Protocol):
 
     def of_study(self, study_id: str) -> list[Model]:
         """The models promoted from a study, oldest first."""
+        ...
+
+    def has_waiting(self, *, since: datetime) -> bool:
+        """Whether one that was asked for before that instant waits for a worker."""
+        ...
+
+
+class TableRepository(ClaimableRepository[NeighbourTable], Protocol):
+    """Tables of neighbours."""
+
+    def of_model(self, model_id: str) -> NeighbourTable | None:
+        """The model's table, locked, if it has one."""
+        ...
+
+    def of_models(self, model_ids: Collection[str]) -> list[NeighbourTable]:
+        """The tables of these models."""
+        ...
+
+    def having(self, identities: Collection[str]) -> list[NeighbourTable]:
+        """Those of the tables with these ids that there are."""
+        ...
+
+    def delete(self, identity: str) -> None:
+        """Remove a table's row."""
         ...
 
 
@@ -356,6 +381,7 @@ class UnitOfWork(Protocol):
     events: EventRepository
     transfers: TransferRepository
     models: ModelRepository
+    tables: TableRepository
     aliases: AliasRepository
     plays: PlayRepository
     catalogue: CatalogueRepository

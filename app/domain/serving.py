@@ -371,7 +371,11 @@ class AliasTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasStatus:
-    """How far serving has followed an alias: what it points to, what is live, and why they differ if they do."""
+    """How far serving has followed an alias: what it points to, what is live, and why they differ if they do.
+
+    `has_table`: what is live has taken up the table of neighbours that was built after it. `neighbours_error`: why what
+    is live searches, although its table is ready.
+    """
 
     alias: str
     wanted_model_id: str
@@ -380,6 +384,8 @@ class AliasStatus:
     live_generation: int | None
     loaded_at: datetime | None
     error: str | None
+    has_table: bool = False
+    neighbours_error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

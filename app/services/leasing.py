@@ -1,4 +1,4 @@
-"""What the services of datasets, trials and models share: leases are taken, extended and lost in the same way."""
+"""What services of datasets, trials, models and tables share: leases are taken, extended and lost in the same way."""
 
 from abc import ABC, abstractmethod
 from dataclasses import replace
@@ -8,11 +8,12 @@ from typing import Generic, Literal, TypeVar
 from app.domain.datasets import Dataset
 from app.domain.lease import STORAGE_FULL, Claim, Failure, HeartbeatAnswer, Lease, Progress
 from app.domain.models import Model
+from app.domain.neighbour_tables import NeighbourTable
 from app.domain.ports import LeaseWatch, Signals
 from app.domain.repositories import LeasedRepository, UnitOfWork, UnitsOfWork
 from app.domain.tuning.trial import Trial
 
-Leased = TypeVar("Leased", Dataset, Trial, Model)
+Leased = TypeVar("Leased", Dataset, Trial, Model, NeighbourTable)
 
 CLAIMED = Progress(phase="claimed", fraction=0.0)
 
@@ -34,7 +35,7 @@ def claimed(value: Leased, *, worker_id: str, now: datetime, lease: timedelta) -
     )
 
 
-def claim_on(value: Leased, subject: Literal["dataset", "trial", "model"]) -> Claim:
+def claim_on(value: Leased, subject: Literal["dataset", "trial", "model", "table"]) -> Claim:
     """What the worker that just claimed the value shows from now on."""
     if value.lease is None:
         msg = f"{subject} {value.id} is not leased."
@@ -48,7 +49,7 @@ def counted(attempt: int, failure: Failure) -> int:
 
 
 class LeasedService(ABC, Generic[Leased]):
-    """What workers report of the datasets they prepare and the models they build."""
+    """What workers report of the datasets they prepare and the models and tables they build."""
 
     def __init__(
         self, units: UnitsOfWork, *, signals: Signals, lease: timedelta, watch: LeaseWatch, max_attempts: int

@@ -19,6 +19,7 @@ from app.domain.models import (
     Model,
     ModelMetrics,
     ModelState,
+    TableTiming,
     model_before,
 )
 from app.domain.ports import ArtifactStore, Ids, LeaseWatch, Signals
@@ -29,6 +30,7 @@ from app.domain.tuning.study import Study, StudySpec, StudyState
 from app.domain.tuning.trial import Trial, TrialRole, TrialState
 from app.services.idempotency import Idempotency, Replay, once
 from app.services.leasing import LeasedService, artifact_name, claim_on, claimed
+from app.services.neighbour_tables import TableService
 from app.services.paging import Page, page_of
 from app.services.studies import confirmation_in
 
@@ -64,11 +66,13 @@ class ModelService(LeasedService[Model]):
         signals: Signals,
         lease: timedelta,
         watch: LeaseWatch,
+        tables: TableService,
         max_attempts: int = 3,
     ) -> None:
         super().__init__(units, signals=signals, lease=lease, watch=watch, max_attempts=max_attempts)
         self._store = store
         self._ids = ids
+        self._tables = tables
 
     # Models
 
@@ -79,10 +83,12 @@ class ModelService(LeasedService[Model]):
         alias: str = "production",
         fit: Fit = Fit.TRIAL,
         trial_id: str | None = None,
+        neighbours: TableTiming | None = None,
         idempotency: Idempotency[Model] | None = None,
     ) -> Model | Replay:
         """Ask for a model of the study's best trial, or of another; the alias moves to it once it is ready.
 
+        `neighbours` says when those of its songs are computed; None: by their number.
         Raises: NotFound, InvalidRequest (alias, trial), Conflict when the study is not completed, or the trial's own
         vectors are asked for and not kept: NoVectors when a team's own trainer has them.
         """
@@ -101,7 +107,7 @@ class ModelService(LeasedService[Model]):
                 trial = _promoted(unit, study, study.best_trial_id if trial_id is None else trial_id)
                 if fit is Fit.TRIAL and not trial.has_vectors:
                     raise Conflict(f"The vectors of trial {trial.id!r} are not kept: promote it with fit 'full'.")
-                model = self._model_of(unit, study, trial, alias=alias, fit=fit)
+                model = replace(self._model_of(unit, study, trial, alias=alias, fit=fit), neighbours=neighbours)
                 unit.models.add(model)
                 return model
 
@@ -250,6 +256,7 @@ class ModelService(LeasedService[Model]):
                     finished_at=unit.now(),
                 )
                 unit.models.save(model)
+                self._tables.after(unit, model)
                 if model.alias is not None:
                     _move(unit, model.alias, model_id=model.id, reason="promotion", if_match=None)
                 unit.commit()

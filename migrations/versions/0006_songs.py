@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0006_songs"
-down_revision = "0009_keys"
+down_revision = "0010_neighbour_tables"
 branch_labels = None
 depends_on = None
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,7 +11,7 @@ import pytest
 
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.live_indexes import LONGEST_PAUSE_S, LiveIndexes
-from app.domain.errors import NothingLive, Unavailable
+from app.domain.errors import DamagedArtifact, NothingLive, Unavailable
 from app.domain.models import Alias
 from app.domain.serving import AliasTarget, LiveModel, Song
 from tests.fakes.live_models import BruteForceModel
@@ -25,6 +25,7 @@ class World:
         self.store = FolderArtifactStore(root)
         self.targets: dict[str, AliasTarget] = {}
         self.database_error: Exception | None = None
+        self.tables: dict[str, str] = {}
         self.loaded: list[str] = []
         self.clock = FakeClock()
         self.now_s = 0.0
@@ -44,6 +45,20 @@ class World:
             model_id, [Song(song_id="s", title=title, artist=None, n_plays=1)], np.ones((1, 1), "f4")
         )
 
+    def tables_of(self, model_ids: Collection[str]) -> dict[str, str]:
+        return {model_id: table for model_id, table in self.tables.items() if model_id in model_ids}
+
+    def take(self, model: LiveModel, folder: Path) -> LiveModel:
+        if (folder / "table.json").read_text() != model.model_id:
+            raise DamagedArtifact("The table is of another model.")
+        return BruteForceModel(model.model_id, [model.song(0)], np.ones((1, 1), "f4"))
+
+    def publish_table(self, number: int, *, of_model: int | None = None) -> None:
+        with self.store.stage() as staged:
+            (staged / "table.json").write_text(f"mdl_{number if of_model is None else of_model}")
+            self.store.publish(staged, "neighbours", f"nbt_{number}-1")
+        self.tables[f"mdl_{number}"] = f"nbt_{number}-1"
+
     def publish(self, number: int, title: str = "fine") -> None:
         with self.store.stage() as staged:
             (staged / "title.txt").write_text(title)
@@ -62,6 +77,8 @@ class World:
             targets=self.read,
             store=self.store,
             load=self.load,
+            tables=self.tables_of,
+            take_table=self.take,
             poll_s=poll_s,
             clock=self.clock,
             monotonic=lambda: self.now_s,
@@ -359,3 +376,105 @@ class TestThread:
 
         assert failures == []
         assert min(n_asked) > 100
+
+
+class TestTables:
+    def test_a_table_is_taken_up_by_the_same_model_of_the_same_generation(self, world: World) -> None:
+        world.point(1, generation=4)
+        indexes = world.follower()
+        indexes.look()
+        searching = indexes.get("production")
+        world.publish_table(1)
+        indexes.look()
+
+        looking_up = indexes.get("production")
+        assert looking_up.model is not searching.model
+        assert live(indexes) == ("mdl_1", 4)
+        assert world.loaded == ["mdl_1"]
+        assert searching.model.song(0) == looking_up.model.song(0)  # who took it before goes on with it
+        assert indexes.status().aliases[0].has_table
+        assert indexes.status().aliases[0].neighbours_error is None
+
+    def test_a_table_is_taken_up_once_and_for_all_aliases(self, world: World) -> None:
+        world.point(1, generation=1)
+        world.point(1, generation=1, alias="challenger")
+        world.publish_table(1)
+        indexes = world.follower()
+        indexes.look()
+        first = indexes.get("production").model
+        indexes.look()
+
+        assert indexes.get("production").model is first
+        assert indexes.get("challenger").model is first
+
+    def test_a_new_generation_keeps_the_table(self, world: World) -> None:
+        world.point(1, generation=1)
+        world.publish_table(1)
+        indexes = world.follower()
+        indexes.look()
+        tabled = indexes.get("production").model
+        world.point(1, generation=2)
+        indexes.look()
+
+        assert live(indexes) == ("mdl_1", 2)
+        assert indexes.get("production").model is tabled
+
+    def test_a_model_that_comes_back_takes_its_table_up_again(self, world: World) -> None:
+        world.publish_table(1)
+        indexes = world.follower()
+        for generation, number in enumerate((1, 2, 1), start=1):
+            world.point(number, generation=generation)
+            indexes.look()
+
+        assert live(indexes) == ("mdl_1", 3)
+        assert world.loaded == ["mdl_1", "mdl_2", "mdl_1"]
+        assert indexes.status().aliases[0].neighbours_error is None
+
+    def test_a_damaged_table_is_refused_unread_and_the_model_serves_on(self, world: World) -> None:
+        world.point(1, generation=1)
+        indexes = world.follower()
+        indexes.look()
+        searching = indexes.get("production").model
+        world.publish_table(1)
+        path = world.folder.parent / "neighbours" / "nbt_1-1" / "table.json"
+        path.write_text("mdl_2")
+        indexes.look()
+
+        assert indexes.get("production").model is searching
+        status = indexes.status()
+        assert status.is_ready
+        assert (status.aliases[0].error, status.aliases[0].has_table) == (None, False)
+        assert "table.json was altered" in str(status.aliases[0].neighbours_error)
+        path.write_text("mdl_1")
+        indexes.look()
+        assert indexes.get("production").model is searching  # it is left alone for a while
+        world.now_s += LONGEST_PAUSE_S
+        indexes.look()
+        assert indexes.get("production").model is not searching
+        assert indexes.status().aliases[0].neighbours_error is None
+
+    def test_a_table_that_does_not_fit_is_refused_and_one_built_anew_is_taken_at_once(self, world: World) -> None:
+        world.point(1, generation=1)
+        world.publish_table(1, of_model=2)
+        indexes = world.follower()
+        indexes.look()
+        assert indexes.status().aliases[0].neighbours_error == "The table is of another model."
+        with world.store.stage() as staged:
+            (staged / "table.json").write_text("mdl_1")
+            world.store.publish(staged, "neighbours", "nbt_9-1")
+        world.tables["mdl_1"] = "nbt_9-1"
+        indexes.look()
+
+        assert indexes.status().aliases[0].neighbours_error is None
+
+    def test_tables_that_cannot_be_looked_for_keep_no_model_from_going_live(self, world: World) -> None:
+        world.point(1, generation=1)
+        indexes = LiveIndexes(targets=world.read, store=world.store, load=world.load, tables=_away, clock=world.clock)
+        indexes.look()
+
+        assert live(indexes) == ("mdl_1", 1)
+        assert indexes.status().lookup_error == "away"
+
+
+def _away(_: Collection[str]) -> dict[str, str]:
+    raise Unavailable("away")

@@ -89,8 +89,8 @@ def test_warming_up_refuses_an_index_that_does_not_answer(found: tuple[int, int]
         model(index=FixedIndex(*found)).warm_up()
 
 
-def test_warming_up_refuses_scores_that_are_no_numbers() -> None:
-    with pytest.raises(DamagedArtifact, match="does not answer"):
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    with pytest.raises(DamagedArtifact, match="not one of its 3 songs"):
         model(scores=[[math.nan, 0.0]] * 3).warm_up()
 
 

@@ -23,6 +23,7 @@ from app.domain.recommending import (
     profile,
     recency_weights,
     segment_of_user,
+    session_weights,
     strengths,
     wished,
 )
@@ -374,3 +375,7 @@ class TestSegmentOfUser:
 
 def test_an_instant_in_milliseconds() -> None:
     assert epoch_ms(NOON) == 1_767_268_800_000
+
+
+def test_a_song_of_a_session_weighs_half_of_the_one_five_songs_later() -> None:
+    assert session_weights(6)[[0, 5]].tolist() == [1.0, 0.5]

@@ -46,9 +46,9 @@ def ended_study(http: httpx2.Client, study_id: str) -> Json:
     return study
 
 
-def promoted_model(http: httpx2.Client, study_id: str, *, alias: str = "production") -> Json:
+def promoted_model(http: httpx2.Client, study_id: str, *, alias: str = "production", **changes: object) -> Json:
     """The model of a completed study, once a worker has built it and the alias has moved."""
-    asked = http.post(f"/v1/studies/{study_id}/promote", json={"alias": alias})
+    asked = http.post(f"/v1/studies/{study_id}/promote", json={"alias": alias} | changes)
     path = f"/v1/models/{answered(asked, 202)['id']}"
     until(lambda: http.get(path).json()["state"] != "building", "the model is built", within_s=120)
     model = answered(http.get(path), 200)

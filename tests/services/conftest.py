@@ -30,6 +30,7 @@ from app.services.asking import AskingService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.models import ModelService
+from app.services.neighbour_tables import TableService
 from app.services.own_trials import OwnTrialService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
@@ -40,6 +41,7 @@ from tests.services.player import Units
 from tests.values import FakeClock, dataset_spec, statistics, study_spec
 
 LEASE = timedelta(seconds=30)
+N_NEIGHBOURS = 8
 ASK_LEASE = timedelta(seconds=100)
 
 
@@ -75,6 +77,7 @@ class House:
     studies: StudyService
     trials: TrialService
     models: ModelService
+    tables: TableService
     comparisons: ComparisonService
     life: StudyLife
     own_trials: OwnTrialService
@@ -134,6 +137,9 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         watch=watch,
     )
     studies = StudyService(units, ids=ids, signals=signals)
+    tables = TableService(
+        units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch, n_neighbours=N_NEIGHBOURS
+    )
     yield House(
         clock=clock,
         watch=watch,
@@ -152,7 +158,8 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         ),
         studies=studies,
         trials=trials,
-        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch),
+        models=ModelService(units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch, tables=tables),
+        tables=tables,
         comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         own_trials=OwnTrialService(units, ids=ids, signals=signals),

@@ -6,16 +6,19 @@ from typing import cast
 import pytest
 
 from app.adapters.artifacts import FolderArtifactStore
-from app.domain.errors import Unavailable
+from app.domain.errors import DamagedArtifact, Unavailable
 from app.domain.lease import Claim, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
+from app.domain.models import IndexLimits
+from app.domain.neighbour_tables import NeighbourTable, TableFacts, TableState
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.trial import Method, Trial, TrialOutcome, TrialRole, TrialState
+from app.services.neighbour_tables import TableService, TableWork
 from app.services.trials import TrialService, TrialWork
 from tests.values import NOON, epoch_measured, study_spec
-from worker.messages import TrialMeasured, TrialRequest
-from worker.queues import Allowance, HeldTrial
+from worker.messages import TableBuilt, TrialMeasured, TrialRequest
+from worker.queues import Allowance, HeldTable, HeldTrial
 from worker.verified import VerifiedArtifacts
 
 ALLOWANCE = Allowance(threads=4, memory_bytes=None, timeout_s=60, duckdb_memory_limit="1GB", duckdb_threads=1)
@@ -138,3 +141,37 @@ def test_a_trial_that_ended_early_is_reported_as_pruned(store: FolderArtifactSto
     held.complete(TrialMeasured(outcome=told, has_vectors=False, was_pruned=True), Path())
     held.pruned()
     assert service.pruned_ones == [told, None]
+
+
+class Told:
+    """A service of tables that remembers what was completed."""
+
+    def __init__(self) -> None:
+        self.completed: list[tuple[Claim, Path, TableFacts]] = []
+
+    def complete(self, claim: Claim, *, staged: Path, facts: TableFacts) -> None:
+        self.completed.append((claim, staged, facts))
+
+
+def test_a_table_is_built_of_its_models_verified_files_and_reported(store: FolderArtifactStore, tmp_path: Path) -> None:
+    with store.stage() as staged:
+        (staged / "vectors.npy").write_bytes(b"vectors")
+        store.publish(staged, "models", "mdl_1-2")
+    table = NeighbourTable(
+        id="nbt_1", model_id="mdl_1", n_neighbours=8, state=TableState.BUILDING, created_at=NOON, attempt=1
+    )
+    claim = Claim(subject="table", id=table.id, attempt=1, worker_id="w")
+    service = Told()
+    work = TableWork(claim=claim, table=table, model_files="mdl_1-2")
+    held = HeldTable(work, cast("TableService", service), ALLOWANCE, VerifiedArtifacts(store))
+
+    request = held.request(staged=tmp_path, scratch=tmp_path)
+    assert (request.model_id, request.n_neighbours, request.index) == ("mdl_1", 8, IndexLimits())
+    assert (request.model_folder / "vectors.npy").read_bytes() == b"vectors"
+    assert request.limits.threads == ALLOWANCE.threads
+    facts = TableFacts(n_songs=9, n_neighbours=8, recall=1.0)
+    held.complete(TableBuilt(facts=facts), tmp_path)
+    assert service.completed == [(claim, tmp_path, facts)]
+    (request.model_folder / "vectors.npy").write_bytes(b"vectorz")
+    with pytest.raises(DamagedArtifact):
+        held.request(staged=tmp_path, scratch=tmp_path)

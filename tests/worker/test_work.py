@@ -17,6 +17,7 @@ from app.adapters.corpus import read_corpus, read_songs
 from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.model_files import load_model, read_model
 from app.adapters.ranks import PairSet, read_ranks
+from app.adapters.table_files import take_table
 from app.adapters.vectors import read_vectors, vectors_sha256
 from app.domain.datasets import Dataset, DatasetSpec, DatasetState, SourceReference
 from app.domain.embedding import Embeddings, Scoring, scoring_rows
@@ -25,7 +26,7 @@ from app.domain.evaluating import evaluate
 from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.listening import Preparation
 from app.domain.measurement import EpochMeasurement, Measurement
-from app.domain.models import Fit, Lineage, Model, ModelMetrics, ModelState
+from app.domain.models import Fit, IndexLimits, Lineage, Model, ModelMetrics, ModelState
 from app.domain.pairing import pair_values
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.objectives import Aggregate
@@ -45,6 +46,8 @@ from worker.messages import (
     Request,
     Result,
     Sources,
+    TableBuilt,
+    TableRequest,
     TrialMeasured,
     TrialRequest,
     message_line,
@@ -561,3 +564,26 @@ def test_a_full_fit_sees_the_songs_that_were_held_out(sample: Path, tmp_path: Pa
     assert isinstance(built, ModelBuilt)
     corpus = read_corpus(sample)
     assert built.index.n_songs == corpus.n_songs > np.count_nonzero(corpus.training_counts())
+
+
+def test_a_table_is_built_beside_a_model_that_has_none_and_answers_as_its_search(sample: Path, tmp_path: Path) -> None:
+    request = model_request(sample, tmp_path, fit=Fit.FULL)
+    built = done(replace(request, index=IndexLimits(table_up_to=0)))
+    assert isinstance(built, ModelBuilt)
+    assert built.index.n_neighbours == 0
+    table = done(
+        TableRequest(
+            limits=LIMITS,
+            staged=folder(tmp_path, "table"),
+            model_id="mdl_1",
+            model_folder=request.staged,
+            n_neighbours=12,
+            index=IndexLimits(),
+        )
+    )
+    assert isinstance(table, TableBuilt)
+    assert (table.facts.n_songs, table.facts.n_neighbours) == (built.index.n_songs, 12)
+    searching = load_model(request.staged, "mdl_1")
+    looking_up = take_table(searching, tmp_path / "table")
+    looked_up, searched = looking_up.neighbours(0, 12), searching.neighbours(0, 12)
+    assert np.allclose([near["score"] for near in looked_up], [near["score"] for near in searched], atol=2e-6)

@@ -1,5 +1,7 @@
 """Models, aliases and their moves in SQL."""
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -28,6 +30,12 @@ class SqlModels(LeasedRows[Model]):
     def of_study(self, study_id: str) -> list[Model]:
         """The models promoted from a study, oldest first."""
         return self.many(sa.select(self.table).where(self.table.c.study_id == study_id).order_by(self.table.c.id))
+
+    def has_waiting(self, *, since: datetime) -> bool:
+        """Whether one that was asked for before that instant waits for a worker."""
+        columns = self.table.c
+        waits = (columns.state == ModelState.BUILDING, columns.lease_expires_at.is_(None), columns.created_at < since)
+        return self._connection.execute(sa.select(columns.id).where(*waits).limit(1)).first() is not None
 
 
 class SqlAliases:

@@ -14,7 +14,8 @@ from app.domain.catalogue import SongWords
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
 from app.domain.keys import Scope
 from app.domain.lease import Failure, Progress
-from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile
+from app.domain.models import Fit, IndexFacts, Lineage, ModelMetrics, ModelState, StoredFile, TableTiming
+from app.domain.neighbour_tables import TableFacts, TableState
 from app.domain.plays import EventType
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.retry import FailureCounts
@@ -256,8 +257,24 @@ models = sa.Table(
     sa.Column("lineage", Document(Lineage, absent=BEFORE_TRAINERS), nullable=False),
     sa.Column("metrics", Document(ModelMetrics), nullable=False),
     sa.Column("alias", sa.String(64)),
+    sa.Column("neighbours", Choice(TableTiming)),
     sa.Column("files", Document(tuple[StoredFile, ...]), nullable=False),
     sa.Column("index", Document(IndexFacts)),
+    sa.Column("failure", Document(Failure)),
+    *_lease(),
+)
+
+neighbour_tables = sa.Table(
+    "neighbour_tables",
+    metadata,
+    _identity(),
+    sa.Column("model_id", sa.ForeignKey("models.id", ondelete="CASCADE"), nullable=False, unique=True),
+    sa.Column("n_neighbours", sa.Integer, nullable=False),
+    sa.Column("state", Choice(TableState), nullable=False, index=True),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("finished_at", Instant),
+    sa.Column("files", Document(tuple[StoredFile, ...]), nullable=False),
+    sa.Column("facts", Document(TableFacts)),
     sa.Column("failure", Document(Failure)),
     *_lease(),
 )

@@ -17,6 +17,7 @@ from app.adapters.sql.inherited import SqlInherited
 from app.adapters.sql.keys import SqlKeys
 from app.adapters.sql.listeners import SqlListeners
 from app.adapters.sql.models import SqlAliases, SqlModels
+from app.adapters.sql.neighbour_tables import SqlNeighbourTables
 from app.adapters.sql.plays import SqlPlays
 from app.adapters.sql.studies import SqlStudies
 from app.adapters.sql.transfers import SqlTransfers
@@ -35,6 +36,7 @@ from app.domain.repositories import (
     ModelRepository,
     PlayRepository,
     StudyRepository,
+    TableRepository,
     TransferRepository,
     TrialRepository,
     UploadRepository,
@@ -66,6 +68,7 @@ class SqlUnitOfWork:
         self.events: EventRepository = SqlEvents(connection)
         self.transfers: TransferRepository = SqlTransfers(connection)
         self.models: ModelRepository = SqlModels(connection)
+        self.tables: TableRepository = SqlNeighbourTables(connection)
         self.aliases: AliasRepository = SqlAliases(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.catalogue: CatalogueRepository = SqlCatalogue(connection)

@@ -30,6 +30,10 @@ class ServedAliasView(View):
     live_generation: int | None
     loaded_at: datetime | None
     error: str | None = Field(description="Why what is wanted is not what is live.")
+    has_table: bool = Field(description="Whether it has taken up the neighbours that were computed after it was ready.")
+    neighbours_error: str | None = Field(
+        description="Why what is live searches for neighbours although their table is ready."
+    )
 
     @classmethod
     def of(cls, status: AliasStatus) -> "ServedAliasView":
@@ -42,6 +46,8 @@ class ServedAliasView(View):
             live_generation=status.live_generation,
             loaded_at=status.loaded_at,
             error=status.error,
+            has_table=status.has_table,
+            neighbours_error=status.neighbours_error,
         )
 
 
@@ -84,6 +90,8 @@ class ReadyView(View):
                             "live_generation": 3,
                             "loaded_at": "2026-01-01T11:59:58Z",
                             "error": None,
+                            "has_table": True,
+                            "neighbours_error": None,
                         }
                     ],
                 }

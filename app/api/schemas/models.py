@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from app.api.schemas.base import AliasName, Body, FailureView, Parameters, ProgressView, ResourceId, View
 from app.api.schemas.datasets import DATASET_ID
 from app.api.schemas.measurements import MeasurementView, example_measurement
+from app.api.schemas.neighbour_tables import EXAMPLE_NEIGHBOURS, NeighboursView
 from app.api.schemas.trials import EXAMPLE_PARAMETERS, STUDY_ID, TRIAL_ID, TrainingParametersView
 from app.domain.models import (
     Alias,
@@ -21,6 +22,7 @@ from app.domain.models import (
     ModelState,
     StoredFile,
 )
+from app.domain.neighbour_tables import NeighbourTable, Tabled
 from app.domain.training import DEFAULT_TRAINER, Trainer
 
 MODEL_ID = "mdl_0197f3a5b1e87d41b7720c6b3d1a9f54"
@@ -35,6 +37,12 @@ class PromotionBody(Body):
     fit: Literal["trial", "full"] = Field(
         default="trial",
         description="Serve the winner's own vectors, or train its hyperparameters on the whole data first.",
+    )
+    neighbours: Literal["now", "after", "off"] | None = Field(
+        default=None,
+        description="When each song's neighbours are computed: before the model is ready, which may take hours with "
+        "millions of songs; after, while it serves by search; or never. By default `now` for catalogues up to a size "
+        "that the operator sets, and `after` beyond.",
     )
     trial_id: ResourceId | None = Field(
         default=None,
@@ -177,12 +185,13 @@ class ModelView(View):
                         "coding": "float32",
                         "n_songs": 8123,
                         "dim": 96,
-                        "n_neighbours": 64,
+                        "n_neighbours": 0,
                         "recall": 0.996,
                         "profile_recall": 0.991,
-                        "neighbour_recall": 1.0,
+                        "neighbour_recall": None,
                         "size_bytes": 3_250_000,
                     },
+                    "neighbours": EXAMPLE_NEIGHBOURS,
                     "files": [
                         {
                             "name": "vectors.npy",
@@ -208,6 +217,7 @@ class ModelView(View):
     lineage: LineageView
     metrics: ModelMetricsView
     index: IndexView | None
+    neighbours: NeighboursView
     files: list[FileView]
     attempt: int
     progress: ProgressView | None
@@ -216,8 +226,13 @@ class ModelView(View):
     finished_at: datetime | None
 
     @classmethod
-    def of(cls, model: Model) -> "ModelView":
-        """The view of a model."""
+    def of_tabled(cls, tabled: Tabled) -> "ModelView":
+        """The view of a model and of its table."""
+        return cls.of(tabled.model, tabled.table)
+
+    @classmethod
+    def of(cls, model: Model, table: NeighbourTable | None = None) -> "ModelView":
+        """The view of a model, and of its table of neighbours where it has one."""
         return cls(
             id=model.id,
             state=model.state,
@@ -227,6 +242,7 @@ class ModelView(View):
             lineage=LineageView.of(model.lineage),
             metrics=ModelMetricsView.of(model.metrics),
             index=IndexView.of(model.index),
+            neighbours=NeighboursView.of(model, table),
             files=[FileView.of(file) for file in model.files],
             attempt=model.attempt,
             progress=ProgressView.of(model.progress),
