@@ -19,7 +19,9 @@ from pathlib import Path
 
 from app.adapters.clock import SystemClock
 from app.adapters.table_uptake import TableUptake
-from app.domain.errors import NothingLive, SegueError
+from app.domain.catalogue import Overlays
+from app.domain.errors import ModelNotLive, NothingLive, SegueError
+from app.domain.models import Alias
 from app.domain.ports import ArtifactStore, Clock
 from app.domain.serving import AliasStatus, AliasTarget, Live, LiveModel, ServingStatus
 
@@ -53,6 +55,7 @@ class LiveIndexes:
         targets: Callable[[], Sequence[AliasTarget]],
         store: ArtifactStore,
         load: Callable[[Path, str], LiveModel],
+        overlays: Overlays | None = None,
         tables: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
         take_table: Callable[[LiveModel, Path], LiveModel] = lambda model, _: model,
         poll_s: float = 1.0,
@@ -62,6 +65,8 @@ class LiveIndexes:
         self._targets = targets
         self._store = store
         self._load = load
+        self._overlays = overlays
+        self._as_loaded: dict[str, dict[str, LiveModel]] = {}
         self._poll_s = poll_s
         self._clock = SystemClock() if clock is None else clock
         self._monotonic = monotonic
@@ -83,6 +88,17 @@ class LiveIndexes:
         if live is None:
             raise NothingLive(alias)
         return live
+
+    def of_model(self, model_id: str) -> Live:
+        """A model that is live under some alias, the first by name. Raises: ModelNotLive."""
+        for live in self.all():
+            if live.model.model_id == model_id:
+                return live
+        raise ModelNotLive(model_id)
+
+    def all(self) -> list[Live]:
+        """Everything that is live, by alias."""
+        return [live for _, live in sorted(self._live.copy().items())]
 
     def start(self) -> None:
         """Follow the aliases in a thread of its own, from now on."""
@@ -110,6 +126,7 @@ class LiveIndexes:
         """Read where the aliases point, and load what is not live yet. Raises nothing: `status` tells."""
         with self._looking:
             try:
+                self._lay_over()  # before anything goes live: a model never answers without the deny list
                 targets = list(self._targets())
             except Exception as error:
                 self._lookup_failed(error)
@@ -118,6 +135,7 @@ class LiveIndexes:
                 self._bring_live(target)
             for alias in self._live.keys() - {target.alias.name for target in targets}:
                 del self._live[alias]
+                del self._as_loaded[alias]
                 _log.info("Alias %s is gone: its model serves no longer.", alias)
             self._wanted = targets
             try:
@@ -136,6 +154,7 @@ class LiveIndexes:
             aliases=[self._alias_status(target) for target in wanted],
             looked_at=self._looked_at,
             lookup_error=self._lookup_error,
+            catalogue=None if self._overlays is None else self._overlays.status(),
         )
 
     def _follow(self) -> None:
@@ -164,28 +183,50 @@ class LiveIndexes:
         except Exception as error:
             self._load_failed(target, error, earlier=failure)
             return
-        segments = {segment: models[model_id] for segment, model_id in alias.segments.items()}
-        self._live[alias.name] = Live(alias.name, alias.generation, models[alias.model_id], segments)
+        self._as_loaded[alias.name] = models
+        self._live[alias.name] = self._live_of(alias, models)
         self._loaded_at[alias.name] = self._clock.now()
         self._failures.pop(alias.name, None)
         _log.info("Model %s is live: %s, generation %d.", alias.model_id, alias.name, alias.generation)
 
+    def _lay_over(self) -> None:
+        """Swap each model for itself as the catalogue has its songs now, if that has changed. Raises: Unavailable."""
+        if self._overlays is None or not self._overlays.look():
+            return
+        laid: dict[str, LiveModel] = {}
+        for alias, live in self._live.items():
+            for model_id, model in self._as_loaded[alias].items():
+                if model_id not in laid:
+                    laid[model_id] = self._overlays.over(model)
+            segments = {segment: laid[one.model_id] for segment, one in live.segments.items()}
+            self._live[alias] = replace(live, model=laid[live.model.model_id], segments=segments)
+
+    def _over(self, model: LiveModel) -> LiveModel:
+        return model if self._overlays is None else self._overlays.over(model)
+
     def _take_tables_up(self) -> None:
         """Exchange live models for the same with their tables."""
-        tabled = self._uptake.tabled(
-            [model for live in self._live.values() for model in (live.model, *live.segments.values())]
-        )
-        for alias, live in self._live.items():
-            model = tabled.get(live.model.model_id, live.model)
-            segments = {name: tabled.get(one.model_id, one) for name, one in live.segments.items()}
-            if model is not live.model or any(segments[name] is not live.segments[name] for name in segments):
-                self._live[alias] = replace(live, model=model, segments=segments)
+        tabled = self._uptake.tabled([model for models in self._as_loaded.values() for model in models.values()])
+        for alias, models in list(self._as_loaded.items()):
+            taken = {model_id: tabled.get(model_id, model) for model_id, model in models.items()}
+            if any(taken[model_id] is not models[model_id] for model_id in models):
+                self._as_loaded[alias] = taken
+                live = self._live[alias]
+                self._live[alias] = replace(
+                    live,
+                    model=self._over(taken[live.model.model_id]),
+                    segments={name: self._over(taken[one.model_id]) for name, one in live.segments.items()},
+                )
+
+    def _live_of(self, alias: Alias, models: dict[str, LiveModel]) -> Live:
+        """The alias's models as the catalogue has their songs now."""
+        over = {model_id: self._over(model) for model_id, model in models.items()}
+        segments = {segment: over[model_id] for segment, model_id in alias.segments.items()}
+        return Live(alias.name, alias.generation, over[alias.model_id], segments)
 
     def _loaded(self, target: AliasTarget) -> dict[str, LiveModel]:
         """Every model of the alias by its id, those that are live under any alias or generation as they are."""
-        known = {
-            model.model_id: model for live in self._live.values() for model in (live.model, *live.segments.values())
-        }
+        known = {model_id: model for models in self._as_loaded.values() for model_id, model in models.items()}
         return {
             model_id: known.get(model_id) or self._load(self._store.open(KIND, target.files_of(model_id)), model_id)
             for model_id in target.alias.bundle.models()

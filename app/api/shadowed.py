@@ -11,11 +11,18 @@ def shadowed_neighbours(
     services: Services, song_id: str, *, k: int, alias: str = DEFAULT_ALIAS, segment: str | None = None
 ) -> NeighboursAnswer:
     """The song's neighbours; its alias's shadow may be asked the same later."""
-    return services.shadows.answered(
-        alias,
+    return shadowed_neighbours_by(
+        services,
         lambda asked: services.serving.neighbours(song_id, k=k, alias=asked, segment=segment),
-        lambda answer: [near["song_id"] for near in answer["neighbours"]],
+        alias=alias,
     )
+
+
+def shadowed_neighbours_by(
+    services: Services, ask: Callable[[str], NeighboursAnswer], *, alias: str
+) -> NeighboursAnswer:
+    """What `ask` answers by an alias; that alias's shadow may be asked the same later."""
+    return services.shadows.answered(alias, ask, lambda answer: [near["song_id"] for near in answer["neighbours"]])
 
 
 def shadowed_recommendations(

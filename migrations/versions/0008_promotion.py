@@ -5,7 +5,7 @@ from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
 revision = "0008_promotion"
-down_revision = "0010_neighbour_tables"
+down_revision = "0006_songs"
 branch_labels = None
 depends_on = None
 
