@@ -14,6 +14,7 @@ from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.exporting import csv_bytes, parquet_bytes
 from app.adapters.known_keys import KnownKeys
 from app.adapters.lease_watch import SteadyLeaseWatch
+from app.adapters.live_catalogue import LiveCatalogue
 from app.adapters.live_indexes import LiveIndexes
 from app.adapters.live_listeners import LiveListeners
 from app.adapters.polling import PollingSignals
@@ -33,6 +34,7 @@ from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
 from app.services.asking import AskingService
+from app.services.catalogue import CatalogueService, catalogue_changes
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.events import EventService
@@ -83,10 +85,11 @@ class Container:
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
+    catalogue: CatalogueService
+    overlays: LiveCatalogue
     keys: KeyService
     known_keys: KnownKeys
     rate_limits: RateLimits
-
     users: UserService
     listeners: LiveListeners
     cache: RedisHistories | None
@@ -143,15 +146,17 @@ def build(
         lease=lease,
         watch=_watch(settings),
     )
+    own_clock = SystemClock() if clock is None else clock
+    overlays = LiveCatalogue(partial(catalogue_changes, units), clock=own_clock)
     live = LiveIndexes(
         targets=models.targets,
         store=store,
         load=load_model or _load,
+        overlays=overlays,
         tables=tables.ready,
         take_table=_take_table,
         poll_s=settings.alias_poll_s,
     )
-    own_clock = SystemClock() if clock is None else clock
     keys = KeyService(units, ids=ids, new_secret=_new_token)
     cache = None if settings.redis_url is None else RedisHistories(settings.redis_url, n_kept=settings.history_length)
     listeners = LiveListeners(ListenerService(units, has_cache=cache is not None).changes)
@@ -200,6 +205,8 @@ def build(
             clock=own_clock,
             options=options,
         ),
+        catalogue=CatalogueService(units, live=live, poke=live.poke),
+        overlays=overlays,
         keys=keys,
         known_keys=KnownKeys(usable=keys.usable, note_use=keys.note_use, outlives_s=settings.keys_outlive_s),
         rate_limits=RateLimits(settings.rate_limits, redis_url=settings.redis_url),

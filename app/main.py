@@ -21,6 +21,7 @@ from starlette.routing import BaseRoute
 from app.api import (
     aliases,
     asking,
+    catalogue,
     comparisons,
     datasets,
     events,
@@ -100,6 +101,7 @@ def _routes() -> list[BaseRoute]:
     """Every route. FastAPI works them out at the first request, in half a second: once for all apps of a process."""
     router = APIRouter()
     for subject in (
+        catalogue,
         songs,
         recommendations,
         plays,
@@ -153,6 +155,7 @@ def services_of(container: Container) -> Services:
         serving=container.serving,
         recommending=container.recommending,
         plays=container.plays,
+        catalogue=container.catalogue,
         users=container.users,
         status=container.live.status,
         poke=container.live.poke,

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from app.adapters.clock import SystemClock
 from app.adapters.table_uptake import TableUptake
-from app.domain.errors import NothingLive, SegueError
+from app.domain.catalogue import Overlays
+from app.domain.errors import ModelNotLive, NothingLive, SegueError
 from app.domain.ports import ArtifactStore, Clock
 from app.domain.serving import AliasStatus, AliasTarget, Live, LiveModel, ServingStatus
 
@@ -53,6 +54,7 @@ class LiveIndexes:
         targets: Callable[[], Sequence[AliasTarget]],
         store: ArtifactStore,
         load: Callable[[Path, str], LiveModel],
+        overlays: Overlays | None = None,
         tables: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
         take_table: Callable[[LiveModel, Path], LiveModel] = lambda model, _: model,
         poll_s: float = 1.0,
@@ -62,6 +64,8 @@ class LiveIndexes:
         self._targets = targets
         self._store = store
         self._load = load
+        self._overlays = overlays
+        self._as_loaded: dict[str, LiveModel] = {}
         self._poll_s = poll_s
         self._clock = SystemClock() if clock is None else clock
         self._monotonic = monotonic
@@ -83,6 +87,17 @@ class LiveIndexes:
         if live is None:
             raise NothingLive(alias)
         return live
+
+    def of_model(self, model_id: str) -> Live:
+        """A model that is live under some alias, the first by name. Raises: ModelNotLive."""
+        for live in self.all():
+            if live.model.model_id == model_id:
+                return live
+        raise ModelNotLive(model_id)
+
+    def all(self) -> list[Live]:
+        """Everything that is live, by alias."""
+        return [live for _, live in sorted(self._live.copy().items())]
 
     def start(self) -> None:
         """Follow the aliases in a thread of its own, from now on."""
@@ -110,6 +125,7 @@ class LiveIndexes:
         """Read where the aliases point, and load what is not live yet. Raises nothing: `status` tells."""
         with self._looking:
             try:
+                self._lay_over()  # before anything goes live: a model never answers without the deny list
                 targets = list(self._targets())
             except Exception as error:
                 self._lookup_failed(error)
@@ -118,6 +134,7 @@ class LiveIndexes:
                 self._bring_live(target)
             for alias in self._live.keys() - {target.alias.name for target in targets}:
                 del self._live[alias]
+                del self._as_loaded[alias]
                 _log.info("Alias %s is gone: its model serves no longer.", alias)
             self._wanted = targets
             try:
@@ -136,6 +153,7 @@ class LiveIndexes:
             aliases=[self._alias_status(target) for target in wanted],
             looked_at=self._looked_at,
             lookup_error=self._lookup_error,
+            catalogue=None if self._overlays is None else self._overlays.status(),
         )
 
     def _follow(self) -> None:
@@ -164,23 +182,39 @@ class LiveIndexes:
         except Exception as error:
             self._load_failed(target, error, earlier=failure)
             return
-        self._live[alias.name] = Live(alias.name, alias.generation, model)
+        self._as_loaded[alias.name] = model
+        self._live[alias.name] = Live(alias.name, alias.generation, self._over(model))
         self._loaded_at[alias.name] = self._clock.now()
         self._failures.pop(alias.name, None)
         _log.info("Model %s is live: %s, generation %d.", alias.model_id, alias.name, alias.generation)
 
+    def _lay_over(self) -> None:
+        """Swap each model for itself as the catalogue has its songs now, if that has changed. Raises: Unavailable."""
+        if self._overlays is None or not self._overlays.look():
+            return
+        laid: dict[str, LiveModel] = {}
+        for alias, live in self._live.items():
+            model = self._as_loaded[alias]
+            if model.model_id not in laid:
+                laid[model.model_id] = self._overlays.over(model)
+            self._live[alias] = replace(live, model=laid[model.model_id])
+
+    def _over(self, model: LiveModel) -> LiveModel:
+        return model if self._overlays is None else self._overlays.over(model)
+
     def _take_tables_up(self) -> None:
         """Exchange live models for the same with their tables."""
-        tabled = self._uptake.tabled([live.model for live in self._live.values()])
-        for alias, live in self._live.items():
-            model = tabled.get(live.model.model_id, live.model)
-            if model is not live.model:
-                self._live[alias] = replace(live, model=model)
+        tabled = self._uptake.tabled(list(self._as_loaded.values()))
+        for alias, model in list(self._as_loaded.items()):
+            taken = tabled.get(model.model_id, model)
+            if taken is not model:
+                self._as_loaded[alias] = taken
+                self._live[alias] = replace(self._live[alias], model=self._over(taken))
 
     def _loaded(self, target: AliasTarget) -> LiveModel:
-        for live in self._live.values():
-            if live.model.model_id == target.alias.model_id:
-                return live.model  # live under another alias already, or under an earlier generation of this one
+        for model in self._as_loaded.values():
+            if model.model_id == target.alias.model_id:
+                return model  # live under another alias already, or under an earlier generation of this one
         return self._load(self._store.open(KIND, target.files), target.alias.model_id)
 
     def _load_failed(self, target: AliasTarget, error: Exception, *, earlier: _Failure | None) -> None:

@@ -18,6 +18,7 @@ from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
 from app.domain.keys import Scope
 from app.domain.serving import ServingStatus
 from app.services.asking import AskingService
+from app.services.catalogue import CatalogueService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.exporting import ExportService
@@ -66,6 +67,7 @@ class Services:
     serving: ServingService
     recommending: RecommendingService
     plays: PlayService
+    catalogue: CatalogueService
     keys: KeyService
     key_scopes: KeyScopes | None
     keys_changed: Callable[[], None]

@@ -45,6 +45,7 @@ TAGS = [
     {"name": "models", "description": "Files that serve."},
     {"name": "aliases", "description": "Which model is live."},
     {"name": "songs", "description": "Neighbours, and songs by name."},
+    {"name": "catalogue", "description": "What is said of songs, denied songs, and new ones."},
     {"name": "recommendations", "description": "Songs for users."},
     {"name": "plays", "description": "What users hear."},
     {"name": "keys", "description": "Who may call."},

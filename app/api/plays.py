@@ -8,12 +8,14 @@ from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.background import BackgroundTask
 
 from app.api.authorizing import ScopedRoute
 from app.api.bodies import StrictRequest, check_media_type, parsed
 from app.api.dependencies import FromServices, Services
 from app.api.problems import problems
 from app.api.schemas.plays import PlaysBody, PlaysView, rendered
+from app.domain.plays import Play
 
 router = APIRouter(prefix="/v1/plays", tags=["plays"])
 
@@ -24,8 +26,11 @@ def add_plays(body: PlaysBody, services: FromServices) -> Response:
     A play is known by its event id, so sending it again is safe: it is a duplicate. One that is wrong is rejected with
     its reason, and the others are stored all the same.
     """
-    answer = services.plays.add(body.values())
-    return Response(orjson.dumps(rendered(answer, body)), media_type="application/json")
+    plays = body.values()
+    answer = services.plays.add(plays)
+    # New songs are met once the answer is on its way.
+    meeting = BackgroundTask(services.catalogue.meet, [play.song_id for play in plays if isinstance(play, Play)])
+    return Response(orjson.dumps(rendered(answer, body)), media_type="application/json", background=meeting)
 
 
 class PlaysRoute(ScopedRoute):

@@ -23,6 +23,7 @@ from app.domain.errors import (
     StorageFull,
     TooLarge,
     Unavailable,
+    UnknownSong,
 )
 
 MEDIA_TYPE = "application/problem+json"
@@ -136,6 +137,8 @@ async def _tell_error(request: Request, error: Exception) -> Response:
     match error:
         case InvalidRequest():
             errors = [{"pointer": error.pointer, "detail": str(error)}]
+        case UnknownSong():
+            facts = {"song_id": error.identity, "model_id": error.model_id}
         case StaleGeneration():
             facts = {"current_generation": error.actual}
         case StaleVersion():

@@ -1,6 +1,7 @@
 """What serves, for Prometheus: how far this server has followed each alias, and why a model is refused."""
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
@@ -33,12 +34,24 @@ class ServedAliases(Collector):
             if served.neighbours_error is not None and served.live_model_id is not None:
                 labels = [served.alias, served.live_model_id, served.neighbours_error]
                 families["neighbours_refused"].add_metric(labels, 1)
+        catalogue = status.catalogue
+        if catalogue is not None and catalogue.read_at is not None:
+            families["revision"].add_metric([], catalogue.revision)
+            families["denied"].add_metric([], catalogue.n_denied)
+            families["provisional"].add_metric([], catalogue.n_provisional)
+            families["age"].add_metric([], max(0.0, (datetime.now(UTC) - catalogue.read_at).total_seconds()))
         yield from families.values()
 
 
 def _families() -> dict[str, GaugeMetricFamily]:
     return {
         "database": GaugeMetricFamily("segue_database_reachable", "Whether the aliases were read at the last look."),
+        "revision": GaugeMetricFamily("segue_catalogue_revision", "The change of the catalogue that is answered by."),
+        "age": GaugeMetricFamily(
+            "segue_catalogue_age_seconds", "How long ago the catalogue and its deny list were last read."
+        ),
+        "denied": GaugeMetricFamily("segue_songs_denied", "Songs that no list holds."),
+        "provisional": GaugeMetricFamily("segue_songs_provisional", "New songs of the catalogue."),
         "wanted": GaugeMetricFamily(
             "segue_alias_wanted_generation", "The move of the alias that should be live.", labels=["alias"]
         ),

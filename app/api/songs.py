@@ -1,19 +1,25 @@
 """Songs: their neighbours, and finding them by name. None of this touches the database."""
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any
 
+import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
+from starlette.datastructures import QueryParams
 
 from app.api.authorizing import ScopedRoute
+from app.api.bodies import StrictRoute
 from app.api.dependencies import FromServices, Services, SongPath
 from app.api.problems import problems
 from app.api.schemas.base import PathIdentifier
 from app.api.schemas.songs import (
     AliasParameters,
+    NeighboursBatchView,
+    NeighboursBody,
     NeighboursParameters,
     NeighboursView,
     SongAnswerView,
@@ -21,7 +27,10 @@ from app.api.schemas.songs import (
     SongsParameters,
 )
 
-router = APIRouter(prefix="/v1/songs", tags=["songs"], route_class=ScopedRoute)
+router = APIRouter(prefix="/v1/songs", tags=["songs"], route_class=StrictRoute)
+
+LISTS = {"filter", "exclude"}
+"""Parameters that may be given more than once."""
 
 SONG_ID: TypeAdapter[str] = TypeAdapter(PathIdentifier)
 
@@ -29,9 +38,17 @@ SONG_ID: TypeAdapter[str] = TypeAdapter(PathIdentifier)
 async def list_neighbours(
     request: Request, song_id: SongPath, which: Annotated[NeighboursParameters, Query()]
 ) -> Response:
-    """The songs nearest to a song by the live model, the nearest first; the song itself is never among them."""
+    """The songs nearest to a song by the live model, the nearest first; the song itself is never among them.
+
+    There are `k` of them as long as the model knows so many that pass.
+    """
     services: Services = request.app.state.services
-    answer = services.serving.neighbours(song_id, k=which.k, alias=which.alias)
+    wanted = which.wanted()
+    ask = partial(
+        services.serving.neighbours, song_id, k=which.k, alias=which.alias, model_id=which.model, wanted=wanted
+    )
+    # A look-up takes microseconds, a search that filters may take milliseconds, which others should not wait for.
+    answer = ask() if wanted.lets_all_pass else await anyio.to_thread.run_sync(ask)
     return Response(orjson.dumps(answer), media_type="application/json")
 
 
@@ -47,12 +64,19 @@ class NeighboursRoute(ScopedRoute):
         async def answer(request: Request) -> Response:
             try:
                 song_id = SONG_ID.validate_python(request.path_params["song_id"])
-                which = NeighboursParameters.model_validate(dict(request.query_params))
+                which = NeighboursParameters.model_validate(_asked(request.query_params))
             except ValidationError as error:
                 raise RequestValidationError(_located(error)) from error
             return await list_neighbours(request, song_id, which)
 
         return answer
+
+
+def _asked(parameters: QueryParams) -> dict[str, Any]:
+    asked: dict[str, Any] = dict(parameters)
+    for name in LISTS & asked.keys():
+        asked[name] = parameters.getlist(name)
+    return asked
 
 
 def _located(error: ValidationError) -> list[dict[str, Any]]:
@@ -68,9 +92,29 @@ router.add_api_route(
     list_neighbours,
     summary="List a song's neighbours",
     response_model=NeighboursView,
-    responses=problems(404, 503),
+    responses=problems(404, 409, 503),
     route_class_override=NeighboursRoute,
 )
+
+
+@router.post(
+    "/neighbours",
+    summary="List the neighbours of many songs, or of a mix",
+    response_model=NeighboursBatchView,
+    responses=problems(409, 413, 415, 503),
+)
+def list_neighbours_of_many(body: NeighboursBody, services: FromServices) -> Response:
+    """Up to 1,000 songs, each with its neighbours; or one list for a mix of songs to go towards and away from.
+
+    Songs that the model does not know are told in `missing_ids`. A mix is the weighted sum of its songs' vectors: one
+    of which no song is known is refused as `no_known_songs`, one that leaves no direction as `mix_cancels_out`.
+    """
+    which: Any = {"k": body.k, "alias": body.alias, "model_id": body.model, "wanted": body.wanted()}
+    if not body.is_mix:
+        answer = services.serving.neighbours_of(body.song_ids, **which)
+        return Response(orjson.dumps({**answer, "neighbours": []}), media_type="application/json")
+    mix = services.serving.neighbours_of_mix(body.mixed(body.positive), body.mixed(body.negative), **which)
+    return Response(orjson.dumps({**mix, "items": []}), media_type="application/json")
 
 
 @router.get("", summary="Find songs", response_model=SongsAnswerView, responses=problems(503))

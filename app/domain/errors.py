@@ -2,12 +2,16 @@
 
     SegueError
     ├── InvalidRequest        the request itself is wrong: a field, what it got, what is allowed
-    │   └── InvalidSource     an uploaded or configured file cannot be read as plays or songs
+    │   ├── InvalidSource     an uploaded or configured file cannot be read as plays or songs
+    │   ├── NoKnownSongs      the model knows none of the songs to go by
+    │   └── MixCancelsOut     the songs to go towards and away from leave no direction
     ├── NotFound              nothing has that identity
+    │   └── UnknownSong       the model that was asked does not know the song
     ├── Conflict              the state forbids it
     │   ├── LostLease         a worker reports on something it no longer holds
     │   ├── BudgetSpent       a study has no room for so many further trials
     │   ├── NoVectors         what would be served was never trained here
+    │   ├── ModelNotLive      a model was asked that no alias points to
     │   ├── StaleGeneration   an alias moved since it was read
     │   ├── StaleVersion      a study was changed since it was read
     │   └── KeyReused         an idempotency key came back with another request
@@ -49,6 +53,18 @@ class InvalidSource(InvalidRequest):
     code = "invalid_source"
 
 
+class NoKnownSongs(InvalidRequest):
+    """The model knows none of the songs that were given to go by."""
+
+    code = "no_known_songs"
+
+
+class MixCancelsOut(InvalidRequest):
+    """The songs to go towards and those to go away from leave no direction."""
+
+    code = "mix_cancels_out"
+
+
 class NotFound(SegueError):
     """Nothing of this kind has this identity."""
 
@@ -58,6 +74,15 @@ class NotFound(SegueError):
         super().__init__(f"There is no {kind} {identity!r}.")
         self.kind = kind
         self.identity = identity
+
+
+class UnknownSong(NotFound):
+    """The model does not know the song."""
+
+    def __init__(self, song_id: str, *, model_id: str) -> None:
+        super().__init__("song", song_id)
+        self.args = (f"Model {model_id!r} knows no song {song_id!r}.",)
+        self.model_id = model_id
 
 
 class Conflict(SegueError):
@@ -82,6 +107,16 @@ class NoVectors(Conflict):
     """The winner was trained outside Segue, so its vectors are not here to be served."""
 
     code = "no_vectors"
+
+
+class ModelNotLive(Conflict):
+    """The model is live under no alias, so this server has not loaded it."""
+
+    code = "model_not_live"
+
+    def __init__(self, model_id: str) -> None:
+        super().__init__(f"Model {model_id!r} is live under no alias.")
+        self.model_id = model_id
 
 
 class StaleGeneration(Conflict):

@@ -8,6 +8,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+from app.domain.catalogue import CatalogueSong
 from app.domain.datasets import Dataset, Upload
 from app.domain.events import Event
 from app.domain.keys import ApiKey
@@ -326,6 +327,34 @@ class ListenerRepository(Protocol):
         ...
 
 
+class CatalogueRepository(Protocol):
+    """What is said of songs."""
+
+    def advance(self, n_changes: int) -> int:
+        """The first of so many revisions that are this unit of work's: others wait for it, so they come in order."""
+        ...
+
+    def having(self, song_ids: Sequence[str]) -> Mapping[str, CatalogueSong]:
+        """What is stored of these songs, by id."""
+        ...
+
+    def save(self, songs: Sequence[CatalogueSong]) -> None:
+        """Insert or replace them."""
+        ...
+
+    def changes(self, after: int, *, limit: int) -> list[CatalogueSong]:
+        """Up to `limit` songs with a revision above `after`, by revision."""
+        ...
+
+    def denied(self, *, limit: int, cursor: str | None) -> list[CatalogueSong]:
+        """Up to `limit` denied songs after `cursor` (an id), by id."""
+        ...
+
+    def played_beside(self, song_id: str, *, gap_ms: int, n_plays: int, limit: int) -> dict[str, int]:
+        """How often songs were played by the same users around the song's newest plays, the most often first."""
+        ...
+
+
 class IdempotencyRepository(Protocol):
     """Answers already given, by idempotency key."""
 
@@ -355,6 +384,7 @@ class UnitOfWork(Protocol):
     tables: TableRepository
     aliases: AliasRepository
     plays: PlayRepository
+    catalogue: CatalogueRepository
     listeners: ListenerRepository
     idempotency: IdempotencyRepository
     keys: KeyRepository

@@ -29,6 +29,7 @@ class Neighbour(TypedDict):
     title: str | None
     artist: str | None
     score: float
+    provisional: NotRequired[bool]
 
 
 class NeighboursAnswer(TypedDict):
@@ -41,15 +42,55 @@ class NeighboursAnswer(TypedDict):
     neighbours: list[Neighbour]
 
 
+class SongNeighbours(TypedDict):
+    """One song of a batch, and its neighbours."""
+
+    song_id: str
+    neighbours: list[Neighbour]
+
+
+class NeighboursBatchAnswer(TypedDict):
+    """The songs asked for, in their order; `missing_ids` are those that the model does not know."""
+
+    alias: str
+    model_id: str
+    generation: int
+    items: list[SongNeighbours]
+    missing_ids: list[str]
+
+
+class MixAnswer(TypedDict):
+    """The songs nearest to a mix, none of its own among them; `missing_ids` did not count."""
+
+    alias: str
+    model_id: str
+    generation: int
+    neighbours: list[Neighbour]
+    missing_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedSong:
+    """A song to go towards, or away from; `weight` above 0."""
+
+    song_id: str
+    weight: float = 1.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Song:
-    """A song that a model knows; `details` are the further columns of its dataset's songs table."""
+    """A song that a model knows; `details` are the further columns of its dataset's songs table.
+
+    A provisional song has a vector until a model has trained on it; a denied one is in no list.
+    """
 
     song_id: str
     title: str | None
     artist: str | None
     n_plays: int
     details: dict[str, Detail] = field(default_factory=dict)
+    is_provisional: bool = False
+    is_denied: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +135,7 @@ class Recommendation(TypedDict):
     title: str | None
     artist: str | None
     score: float | None
+    provisional: NotRequired[bool]
     because: NotRequired[list[Reason]]
     because_of_others: NotRequired[float]
 
@@ -271,6 +313,10 @@ class LiveModel(Protocol):
         """The song's id, title and artist."""
         ...
 
+    def is_provisional(self, row: int) -> bool:
+        """Whether the song's vector stands in until a model has trained on it."""
+        ...
+
     def find(self, words: str, *, start: int, limit: int) -> list[int]:
         """Up to `limit` rows from `start` on of songs with all the words in title or artist, case and accents aside."""
         ...
@@ -289,11 +335,29 @@ class Live:
     model: LiveModel
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueStatus:
+    """How far a server has followed the catalogue: the revision it answers by, and when it last saw none later."""
+
+    revision: int
+    n_denied: int
+    n_provisional: int
+    read_at: datetime | None
+
+
 class LiveModels(Protocol):
     """The models that serve now."""
 
     def get(self, alias: str) -> Live:
         """What is live under the alias: one reference, whole whatever happens meanwhile. Raises: NothingLive."""
+        ...
+
+    def of_model(self, model_id: str) -> Live:
+        """A model that is live under some alias, the first by name. Raises: ModelNotLive."""
+        ...
+
+    def all(self) -> Sequence[Live]:
+        """Everything that is live, by alias."""
         ...
 
 
@@ -332,3 +396,4 @@ class ServingStatus:
     aliases: list[AliasStatus]
     looked_at: datetime | None
     lookup_error: str | None
+    catalogue: CatalogueStatus | None = None

@@ -190,7 +190,10 @@ def told(model: LiveModel, found: Ranked) -> list[Recommendation]:
     answer: list[Recommendation] = []
     for row, score in zip(found.rows, found.scores, strict=True):
         song_id, title, artist = model.names(row)
-        answer.append({"song_id": song_id, "title": title, "artist": artist, "score": score})
+        recommendation: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": score}
+        if model.is_provisional(row):
+            recommendation["provisional"] = True
+        answer.append(recommendation)
     return answer
 
 

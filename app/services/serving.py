@@ -2,15 +2,38 @@
 
 import base64
 import binascii
+import math
+from collections.abc import Sequence
 
-from app.domain.errors import InvalidRequest, NotFound
-from app.domain.recommending import check_k
-from app.domain.serving import Live, LiveModels, NeighboursAnswer, SongAnswer, SongsAnswer
+import numpy as np
+
+from app.domain.errors import InvalidRequest, MixCancelsOut, NoKnownSongs, UnknownSong
+from app.domain.filtering import Rows, Scores, SongFilter
+from app.domain.recommending import LEAST_PROFILE, check_k
+from app.domain.serving import (
+    Live,
+    LiveModel,
+    LiveModels,
+    MixAnswer,
+    Neighbour,
+    NeighboursAnswer,
+    NeighboursBatchAnswer,
+    SongAnswer,
+    SongsAnswer,
+    WeightedSong,
+)
 
 DEFAULT_ALIAS = "production"
 
 MAX_QUERY_LENGTH = 256
 MAX_SONGS_PER_PAGE = 100
+MAX_SONGS_PER_BATCH = 1_000
+
+MAX_WEIGHT = 1e6
+
+SCORE_DECIMALS = 6
+
+ALL = SongFilter()
 
 
 class ServingService:
@@ -19,17 +42,100 @@ class ServingService:
     def __init__(self, live: LiveModels) -> None:
         self._live = live
 
-    def neighbours(self, song_id: str, *, k: int = 10, alias: str = DEFAULT_ALIAS) -> NeighboursAnswer:
-        """The song's k nearest by the live model. Raises: InvalidRequest, NothingLive, NotFound."""
+    def neighbours(
+        self,
+        song_id: str,
+        *,
+        k: int = 10,
+        alias: str = DEFAULT_ALIAS,
+        model_id: str | None = None,
+        wanted: SongFilter = ALL,
+    ) -> NeighboursAnswer:
+        """The song's k nearest of those wanted, by the live model or another that is live under some alias.
+
+        Raises: InvalidRequest, NothingLive, ModelNotLive, UnknownSong.
+        """
         check_k(k)
-        live = self._live.get(alias)
+        live = self._asked(alias, model_id)
         return {
             "song_id": song_id,
-            "alias": alias,
+            "alias": live.alias,
             "model_id": live.model.model_id,
             "generation": live.generation,
-            "neighbours": live.model.neighbours(_row(live, song_id), k),
+            "neighbours": _neighbours(live.model, _row(live, song_id), k=k, wanted=wanted),
         }
+
+    def neighbours_of(
+        self,
+        song_ids: Sequence[str],
+        *,
+        k: int = 10,
+        alias: str = DEFAULT_ALIAS,
+        model_id: str | None = None,
+        wanted: SongFilter = ALL,
+    ) -> NeighboursBatchAnswer:
+        """The same of up to 1,000 songs, each once. Raises: InvalidRequest, NothingLive, ModelNotLive."""
+        check_k(k)
+        _check_batch(song_ids, pointer="/song_ids")
+        live = self._asked(alias, model_id)
+        asked = list(dict.fromkeys(song_ids))
+        rows = live.model.rows(asked).tolist()
+        return {
+            "alias": live.alias,
+            "model_id": live.model.model_id,
+            "generation": live.generation,
+            "items": [
+                {"song_id": song_id, "neighbours": _neighbours(live.model, row, k=k, wanted=wanted)}
+                for song_id, row in zip(asked, rows, strict=True)
+                if row >= 0
+            ],
+            "missing_ids": [song_id for song_id, row in zip(asked, rows, strict=True) if row < 0],
+        }
+
+    def neighbours_of_mix(
+        self,
+        positive: Sequence[WeightedSong],
+        negative: Sequence[WeightedSong] = (),
+        *,
+        k: int = 10,
+        alias: str = DEFAULT_ALIAS,
+        model_id: str | None = None,
+        wanted: SongFilter = ALL,
+    ) -> MixAnswer:
+        """The k songs nearest to the weighted sum of the positive songs' query rows less that of the negative ones'.
+
+        The sum is scaled to length 1. Raises: InvalidRequest, NoKnownSongs, MixCancelsOut, NothingLive, ModelNotLive.
+        """
+        check_k(k)
+        mixed = [*positive, *negative]
+        _check_batch(mixed, pointer="/positive")
+        if any(not (math.isfinite(song.weight) and 0 < song.weight <= MAX_WEIGHT) for song in mixed):
+            raise InvalidRequest(f"A weight is above 0 and at most {MAX_WEIGHT:.0f}.", pointer="/positive")
+        live = self._asked(alias, model_id)
+        found = live.model.rows([song.song_id for song in mixed])
+        is_known = found >= 0
+        rows = found[is_known]
+        if len(rows) == 0:
+            raise NoKnownSongs(f"Model {live.model.model_id!r} knows none of the songs.", pointer="/positive")
+        signs = np.repeat([1.0, -1.0], [len(positive), len(negative)])
+        weights = (signs * [song.weight for song in mixed])[is_known]
+        vector = (weights @ live.model.query_rows(rows) / np.abs(weights).sum()).astype(np.float32)
+        length = np.linalg.norm(vector)
+        if length < LEAST_PROFILE:
+            raise MixCancelsOut("The songs of the mix cancel each other out.", pointer="/positive")
+        near, scores = live.model.search_within(vector / length, k, wanted=wanted, excluded=rows)
+        return {
+            "alias": live.alias,
+            "model_id": live.model.model_id,
+            "generation": live.generation,
+            "neighbours": _told(live.model, near, scores),
+            "missing_ids": list(
+                dict.fromkeys(song.song_id for song, known in zip(mixed, is_known, strict=True) if not known)
+            ),
+        }
+
+    def _asked(self, alias: str, model_id: str | None) -> Live:
+        return self._live.get(alias) if model_id is None else self._live.of_model(model_id)
 
     def song(self, song_id: str, *, alias: str = DEFAULT_ALIAS) -> SongAnswer:
         """What the live model knows of a song. Raises: NothingLive, NotFound."""
@@ -69,8 +175,38 @@ class ServingService:
 def _row(live: Live, song_id: str) -> int:
     row = live.model.row(song_id)
     if row is None:
-        raise NotFound("song", song_id)
+        raise UnknownSong(song_id, model_id=live.model.model_id)
     return row
+
+
+def _neighbours(model: LiveModel, row: int, *, k: int, wanted: SongFilter) -> list[Neighbour]:
+    if wanted.lets_all_pass:
+        return model.neighbours(row, k)
+    itself = np.array([row], dtype=np.int64)
+    return _told(model, *model.search_within(model.query_rows(itself)[0], k, wanted=wanted, excluded=itself))
+
+
+def _told(model: LiveModel, rows: Rows, scores: Scores) -> list[Neighbour]:
+    answer: list[Neighbour] = []
+    for row, score in zip(rows.tolist(), scores.tolist(), strict=True):
+        song_id, title, artist = model.names(row)
+        told: Neighbour = {
+            "song_id": song_id,
+            "title": title,
+            "artist": artist,
+            "score": round(score, SCORE_DECIMALS),
+        }
+        if model.is_provisional(row):
+            told["provisional"] = True
+        answer.append(told)
+    return answer
+
+
+def _check_batch(songs: Sequence[object], *, pointer: str) -> None:
+    if not 1 <= len(songs) <= MAX_SONGS_PER_BATCH:
+        raise InvalidRequest(
+            f"A request names between 1 and {MAX_SONGS_PER_BATCH} songs, not {len(songs)}.", pointer=pointer
+        )
 
 
 def _cursor(model_id: str, row: int) -> str:

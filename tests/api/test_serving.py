@@ -244,3 +244,61 @@ def test_a_history_in_the_request_is_all_that_counts(live: World) -> None:
     assert answer["unknown_song_ids"] == ["x"]
     assert answer["n_plays_used"] == 2
     assert {song["song_id"] for song in answer["recommendations"]}.isdisjoint({"a", "b"})
+
+
+def test_neighbours_are_filtered(live: World) -> None:
+    near = "/v1/songs/b/neighbours"
+
+    def found(**which: str | int | list[str]) -> list[str]:
+        answer = live.client.get(near, params=which)
+        assert answer.status_code == 200, answer.text
+        return [song["song_id"] for song in answer.json()["neighbours"]]
+
+    assert found(filter="language=ar") == ["a"]
+    assert found(filter=["artist=One", "artist=Two"]) == ["a", "AC/DC"]
+    assert found(exclude=["a", "AC/DC"], k=1) == ["AC/neighbours"]
+    assert found(max_per_artist=1, filter="artist=One") == ["a"]
+
+
+def test_a_filter_on_no_column_names_the_columns(live: World) -> None:
+    refused = live.client.get("/v1/songs/b/neighbours", params={"filter": "tempo=1"})
+    assert refused.status_code == 422
+    assert refused.json()["errors"][0]["pointer"] == "filter"
+    assert "artist, language" in refused.json()["detail"]
+
+
+def test_a_model_that_is_not_live_is_a_conflict(live: World) -> None:
+    refused = live.client.get("/v1/songs/b/neighbours", params={"model": "mdl_none"})
+    assert (refused.status_code, refused.json()["code"]) == (409, "model_not_live")
+    model_id = live.client.get("/v1/songs/b/neighbours").json()["model_id"]
+    assert live.client.get("/v1/songs/b/neighbours", params={"model": model_id}).status_code == 200
+
+
+def test_an_unknown_song_is_told_with_the_model(live: World) -> None:
+    refused = live.client.get("/v1/songs/none/neighbours").json()
+    assert (refused["song_id"], refused["model_id"][:4]) == ("none", "mdl_")
+
+
+def test_many_songs_are_asked_for_at_once(live: World) -> None:
+    answer = live.client.post("/v1/songs/neighbours", json={"song_ids": ["a", "none", "b"], "k": 1}).json()
+    assert [(song["song_id"], song["neighbours"][0]["song_id"]) for song in answer["items"]] == [("a", "b"), ("b", "a")]
+    assert (answer["missing_ids"], answer["neighbours"]) == (["none"], [])
+    mix = {"positive": [{"song_id": "a"}, {"song_id": "AC/DC", "weight": 1}], "negative": [{"song_id": "none"}]}
+    answer = live.client.post("/v1/songs/neighbours", json={**mix, "filter": {"artist": ["One"]}}).json()
+    assert [song["song_id"] for song in answer["neighbours"]] == ["b"]
+    assert answer["missing_ids"] == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({}, "invalid_request"),
+        ({"song_ids": ["a"], "positive": [{"song_id": "a"}]}, "invalid_request"),
+        ({"positive": [{"song_id": "none"}]}, "no_known_songs"),
+        ({"positive": [{"song_id": "a"}], "negative": [{"song_id": "a"}]}, "mix_cancels_out"),
+        ({"positive": [{"song_id": "a", "weight": 0}]}, "invalid_request"),
+    ],
+)
+def test_a_mix_that_cannot_be_answered_says_why(live: World, body: dict[str, object], code: str) -> None:
+    refused = live.client.post("/v1/songs/neighbours", json=body)
+    assert (refused.status_code, refused.json()["code"]) == (422, code)

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from app.domain.models import IndexFacts
 from app.domain.plays import HeardSong
 from app.domain.serving import LiveModel, Song
 from app.main import create_app
+from app.services.catalogue import CatalogueService
 from app.services.leasing import artifact_name
 from tests.fakes.live_models import BruteForceModel
 from tests.keys import HEADERS, give_key
@@ -139,7 +140,8 @@ def container_on(database_url: str, data_dir: Path, **settings: Any) -> Containe
     )
     container = build(settings_of_world, load_model=five_songs)
     give_key(container)
-    return container
+    catalogue = CatalogueService(container.catalogue._units, live=container.live, poke=container.live.look)
+    return replace(container, catalogue=catalogue)
 
 
 def app_on(container: Container) -> FastAPI:

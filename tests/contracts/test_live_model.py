@@ -8,6 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from app.adapters.corpus import Histories
+from app.adapters.laid_over import LaidOverModel
 from app.adapters.live_model import LoadedModel
 from app.domain.embedding import Matrix, unit_rows
 from app.domain.errors import InvalidRequest
@@ -76,7 +77,12 @@ def loaded() -> LiveModel:
 
 
 @pytest.fixture(
-    params=[loaded, lambda: BruteForceModel("mdl_a", SONGS, VECTORS, histories=HEARD)], ids=["loaded", "fake"]
+    params=[
+        loaded,
+        lambda: BruteForceModel("mdl_a", SONGS, VECTORS, histories=HEARD),
+        lambda: LaidOverModel(loaded(), []),
+    ],
+    ids=["loaded", "fake", "laid over"],
 )
 def model(request: pytest.FixtureRequest) -> LiveModel:
     make: Callable[[], LiveModel] = request.param

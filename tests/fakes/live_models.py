@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.embedding import Matrix
-from app.domain.errors import NothingLive
+from app.domain.errors import ModelNotLive, NothingLive
 from app.domain.filtering import Mask, Rows, Scores, SongFilter, text_of
 from app.domain.plays import HeardSong
 from app.domain.recommending import History
@@ -132,6 +132,10 @@ class BruteForceModel:
         song = self._songs[row]
         return song.song_id, song.title, song.artist
 
+    def is_provisional(self, row: int) -> bool:
+        del row
+        return False
+
     def find(self, words: str, *, start: int, limit: int) -> list[int]:
         wanted = words.casefold().split()
         texts = [f"{song.title}\n{song.artist}".casefold() for song in self._songs]
@@ -160,3 +164,12 @@ class FixedModels:
         if alias not in self.live:
             raise NothingLive(alias)
         return self.live[alias]
+
+    def of_model(self, model_id: str) -> Live:
+        for _, live in sorted(self.live.items()):
+            if live.model.model_id == model_id:
+                return live
+        raise ModelNotLive(model_id)
+
+    def all(self) -> list[Live]:
+        return list(self.live.values())

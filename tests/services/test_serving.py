@@ -2,7 +2,9 @@
 
 import pytest
 
-from app.domain.errors import InvalidRequest, NotFound, NothingLive
+from app.domain.errors import InvalidRequest, MixCancelsOut, ModelNotLive, NoKnownSongs, NotFound, NothingLive
+from app.domain.filtering import SongFilter
+from app.domain.serving import WeightedSong
 from app.services.serving import ServingService
 from tests.fakes.live_models import BruteForceModel, FixedModels
 from tests.services.player import angle_model
@@ -99,3 +101,59 @@ class TestSongs:
             service().songs(query, limit=limit)
 
         assert caught.value.pointer == pointer
+
+
+class TestFilteredNeighbours:
+    def test_only_songs_that_pass_are_answered_with(self) -> None:
+        wanted = SongFilter.parsed(["artist=Björk"], exclude=["s3"], max_per_artist=2)
+        answer = service().neighbours("s1", k=5, wanted=wanted)
+
+        assert [near["song_id"] for near in answer["neighbours"]] == ["s5", "s7"]
+
+    def test_another_live_model_may_be_asked(self) -> None:
+        serving = ServingService(FixedModels(production=angle_model(), challenger=angle_model("mdl_b")))
+
+        answer = serving.neighbours("s0", model_id="mdl_b")
+        assert (answer["model_id"], answer["alias"]) == ("mdl_b", "challenger")
+        with pytest.raises(ModelNotLive):
+            serving.neighbours("s0", model_id="mdl_c")
+
+
+class TestManySongs:
+    def test_each_song_is_answered_and_the_missing_are_named(self) -> None:
+        answer = service().neighbours_of(["s4", "none", "s0", "s4"], k=2)
+
+        assert [song["song_id"] for song in answer["items"]] == ["s4", "s0"]
+        assert answer["items"][1]["neighbours"] == service().neighbours("s0", k=2)["neighbours"]
+        assert answer["missing_ids"] == ["none"]
+
+    @pytest.mark.parametrize("n_songs", [0, 1_001])
+    def test_batches_are_bounded(self, n_songs: int) -> None:
+        with pytest.raises(InvalidRequest):
+            service().neighbours_of(["s1"] * n_songs)
+
+
+class TestMixes:
+    def test_a_mix_lies_between_its_songs_and_away_from_others(self) -> None:
+        answer = service().neighbours_of_mix([WeightedSong("s2"), WeightedSong("s6"), WeightedSong("none")], k=3)
+
+        assert [near["song_id"] for near in answer["neighbours"]] == ["s4", "s5", "s3"]
+        assert answer["missing_ids"] == ["none"]
+        away = service().neighbours_of_mix([WeightedSong("s4")], [WeightedSong("s2", 0.5)], k=2)
+        assert [near["song_id"] for near in away["neighbours"]] == ["s6", "s5"]
+
+    def test_weights_pull(self) -> None:
+        answer = service().neighbours_of_mix([WeightedSong("s2", 9), WeightedSong("s8", 1)], k=1)
+
+        assert answer["neighbours"][0]["song_id"] == "s3"
+
+    def test_a_mix_that_leaves_nothing_says_so(self) -> None:
+        with pytest.raises(MixCancelsOut):
+            service().neighbours_of_mix([WeightedSong("s2", 3)], [WeightedSong("s2", 3)])
+        with pytest.raises(NoKnownSongs):
+            service().neighbours_of_mix([WeightedSong("none")])
+
+    @pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+    def test_weights_are_above_nothing(self, weight: float) -> None:
+        with pytest.raises(InvalidRequest):
+            service().neighbours_of_mix([WeightedSong("s1", weight)])

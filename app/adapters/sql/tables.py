@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from app.domain.catalogue import SongWords
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
 from app.domain.keys import Scope
 from app.domain.lease import Failure, Progress
@@ -311,6 +312,27 @@ plays = sa.Table(
     sa.Column("duration_s", sa.Double),
     sa.Column("attribution", sa.String(256)),
     sa.Index(None, "user_id", "played_at_ms", "event_id"),
+    sa.Index(None, "song_id", "played_at_ms"),
+)
+
+catalogue_songs = sa.Table(
+    "catalogue_songs",
+    metadata,
+    sa.Column("song_id", sa.String(256), primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False, unique=True),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("said", Document(SongWords)),
+    sa.Column("denial_reason", sa.Text),
+    sa.Column("denied_at", Instant),
+    sa.Column("beside", Document(dict[str, int])),
+    sa.Column("beside_source", sa.String(16)),
+)
+
+catalogue_revisions = sa.Table(
+    "catalogue_revisions",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
 )
 
 erased_users = sa.Table(

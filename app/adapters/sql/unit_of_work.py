@@ -8,6 +8,7 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from app.adapters.sql.catalogue import SqlCatalogue
 from app.adapters.sql.datasets import SqlDatasets, SqlUploads
 from app.adapters.sql.engine import WRITES, translated_errors
 from app.adapters.sql.events import SqlEvents
@@ -25,6 +26,7 @@ from app.domain.datasets import Dataset
 from app.domain.ports import Clock
 from app.domain.repositories import (
     AliasRepository,
+    CatalogueRepository,
     ClaimableRepository,
     EventRepository,
     IdempotencyRepository,
@@ -69,6 +71,7 @@ class SqlUnitOfWork:
         self.tables: TableRepository = SqlNeighbourTables(connection)
         self.aliases: AliasRepository = SqlAliases(connection)
         self.plays: PlayRepository = SqlPlays(connection)
+        self.catalogue: CatalogueRepository = SqlCatalogue(connection)
         self.listeners: ListenerRepository = SqlListeners(connection)
         self.idempotency: IdempotencyRepository = SqlIdempotency(connection)
         self.keys: KeyRepository = SqlKeys(connection)

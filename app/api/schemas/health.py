@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field
 
 from app.api.schemas.base import View
 from app.api.schemas.models import MODEL_ID
-from app.domain.serving import AliasStatus, ServingStatus
+from app.domain.serving import AliasStatus, CatalogueStatus, ServingStatus
 
 
 class LiveView(View):
@@ -51,6 +51,25 @@ class ServedAliasView(View):
         )
 
 
+class CatalogueStatusView(View):
+    """How far this server has followed the catalogue."""
+
+    revision: int = Field(description="The change that it answers by; a denial names its own.")
+    n_denied: int
+    n_provisional: int
+    read_at: datetime | None = Field(description="When it last saw that there is no later change.")
+
+    @classmethod
+    def of(cls, status: CatalogueStatus) -> "CatalogueStatusView":
+        """The view of a status."""
+        return cls(
+            revision=status.revision,
+            n_denied=status.n_denied,
+            n_provisional=status.n_provisional,
+            read_at=status.read_at,
+        )
+
+
 class ReadyView(View):
     """Whether the server should get requests, and how its parts are."""
 
@@ -87,6 +106,7 @@ class ReadyView(View):
     database_error: str | None
     looked_at: datetime | None = Field(description="When the aliases were last read.")
     aliases: list[ServedAliasView]
+    catalogue: CatalogueStatusView | None = None
 
     @classmethod
     def of(cls, status: ServingStatus) -> "ReadyView":
@@ -98,4 +118,5 @@ class ReadyView(View):
             database_error=status.lookup_error,
             looked_at=status.looked_at,
             aliases=[ServedAliasView.of(alias) for alias in status.aliases],
+            catalogue=None if status.catalogue is None else CatalogueStatusView.of(status.catalogue),
         )

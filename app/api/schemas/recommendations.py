@@ -277,6 +277,9 @@ class RecommendationView(View):
     title: str | None
     artist: str | None
     score: float | None = Field(description="Null for a popular song, which no profile was compared with.")
+    provisional: bool = Field(
+        default=False, description="Whether the model has not trained on it yet; absent where it has."
+    )
     because: list[ReasonView] = Field(
         default=[], description="With `explain`: the up to ten songs heard that moved the score most."
     )

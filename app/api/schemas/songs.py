@@ -1,14 +1,35 @@
 """Songs as a live model knows them. Every answer names the model that gave it."""
 
-from pydantic import ConfigDict, Field
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import ConfigDict, Field, StringConstraints
 from pydantic.config import JsonDict
 
-from app.api.schemas.base import AliasName, Parameters, View
+from app.api.schemas.base import NO_CONTROL_CHARACTERS, AliasName, Body, Identifier, Parameters, ResourceId, View
 from app.api.schemas.models import MODEL_ID
+from app.domain.errors import InvalidRequest
+from app.domain.filtering import (
+    MAX_COLUMN_LENGTH,
+    MAX_COLUMNS,
+    MAX_EXCLUDED,
+    MAX_PER_ARTIST,
+    MAX_VALUE_LENGTH,
+    MAX_VALUES,
+    SongFilter,
+)
 from app.domain.recommending import MAX_K
-from app.domain.serving import Detail, Song, SongAnswer, SongsAnswer
+from app.domain.serving import Detail, Song, SongAnswer, SongsAnswer, WeightedSong
+from app.services.serving import MAX_SONGS_PER_BATCH, MAX_WEIGHT
 
 SONG_ID = "spotify:track:7qiZfU4dY1lWllzX7mPBI3"
+
+
+FilterText = Annotated[
+    str,
+    StringConstraints(min_length=2, max_length=MAX_COLUMN_LENGTH + 1 + MAX_VALUE_LENGTH, pattern=NO_CONTROL_CHARACTERS),
+]
+ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=MAX_COLUMN_LENGTH)]
 
 
 class AliasParameters(Parameters):
@@ -21,6 +42,80 @@ class NeighboursParameters(AliasParameters):
     """How many neighbours, and whose."""
 
     k: int = Field(default=10, ge=1, le=MAX_K, description="Most songs in the answer.")
+    model: ResourceId | None = Field(
+        default=None, description="A model that is live under some alias, to answer instead of the alias's."
+    )
+    filter: list[FilterText] = Field(
+        default=[],
+        max_length=MAX_VALUES,
+        description="`column=value` of the songs' columns (see `details` of a song; `artist` is one). Several values "
+        "of a column: any of them; several columns: all of them.",
+        examples=[["language=ar", "genre=rock", "genre=pop"]],
+    )
+    exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED, description="Songs that are left out.")
+    max_per_artist: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_PER_ARTIST,
+        description="Most songs of one artist; those without one are not counted together.",
+    )
+
+    def wanted(self) -> SongFilter:
+        """Which songs may be answered with. Raises: InvalidRequest."""
+        return SongFilter.parsed(self.filter, exclude=self.exclude, max_per_artist=self.max_per_artist)
+
+
+class MixedSongBody(Body):
+    """A song of a mix."""
+
+    song_id: Identifier
+    weight: float = Field(default=1.0, gt=0, le=MAX_WEIGHT, allow_inf_nan=False)
+
+
+class NeighboursBody(Body):
+    """Either `song_ids`, each to be answered for itself, or a mix of `positive` and `negative` songs."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"song_ids": [SONG_ID], "k": 5, "filter": {"language": ["ar", "fr"]}, "max_per_artist": 1},
+                {"positive": [{"song_id": SONG_ID, "weight": 2}], "negative": [{"song_id": "song-2"}]},
+            ]
+        }
+    )
+
+    song_ids: list[Identifier] = Field(default=[], max_length=MAX_SONGS_PER_BATCH)
+    positive: list[MixedSongBody] = Field(
+        default=[], max_length=MAX_SONGS_PER_BATCH, description="Songs to go towards."
+    )
+    negative: list[MixedSongBody] = Field(
+        default=[], max_length=MAX_SONGS_PER_BATCH, description="Songs to go away from."
+    )
+    k: int = Field(default=10, ge=1, le=MAX_K, description="Most songs in each list.")
+    alias: AliasName = "production"
+    model: ResourceId | None = Field(default=None, description="A model that is live under some alias.")
+    filter: dict[ColumnName, list[Annotated[str, StringConstraints(max_length=MAX_VALUE_LENGTH)]]] = Field(
+        default={}, max_length=MAX_COLUMNS, description="The values that each column may have."
+    )
+    exclude: list[Identifier] = Field(default=[], max_length=MAX_EXCLUDED)
+    max_per_artist: int | None = Field(default=None, ge=1, le=MAX_PER_ARTIST)
+
+    @property
+    def is_mix(self) -> bool:
+        """Whether one list is asked for. Raises: InvalidRequest when neither or both kinds are named."""
+        has_mix = bool(self.positive or self.negative)
+        if has_mix == bool(self.song_ids):
+            raise InvalidRequest("Name either song_ids or the songs of a mix.", pointer="/song_ids")
+        return has_mix
+
+    def wanted(self) -> SongFilter:
+        """Which songs may be answered with. Raises: InvalidRequest."""
+        return SongFilter.of(self.filter, exclude=self.exclude, max_per_artist=self.max_per_artist)
+
+    @staticmethod
+    def mixed(songs: "Sequence[MixedSongBody]") -> list[WeightedSong]:
+        """The domain's values."""
+        return [WeightedSong(song.song_id, song.weight) for song in songs]
 
 
 class SongsParameters(AliasParameters):
@@ -50,13 +145,25 @@ class SongView(View):
     title: str | None
     artist: str | None
     n_plays: int = Field(description="In the model's dataset.")
-    details: dict[str, Detail] = Field(description="Further columns of the dataset's songs table.")
+    details: dict[str, Detail] = Field(
+        description="Further columns of the dataset's songs table, and what the catalogue says; filters take them."
+    )
+    provisional: bool = Field(
+        default=False, description="Whether it has a vector only until a model has trained on it."
+    )
+    denied: bool = Field(default=False, description="Whether its rights were withdrawn: no list holds it.")
 
     @classmethod
     def of(cls, song: Song) -> "SongView":
         """The view of a song."""
         return cls(
-            song_id=song.song_id, title=song.title, artist=song.artist, n_plays=song.n_plays, details=song.details
+            song_id=song.song_id,
+            title=song.title,
+            artist=song.artist,
+            n_plays=song.n_plays,
+            details=song.details,
+            provisional=song.is_provisional,
+            denied=song.is_denied,
         )
 
 
@@ -112,6 +219,9 @@ class NeighbourView(View):
     title: str | None
     artist: str | None
     score: float = Field(description="By the model's scoring, the highest first.")
+    provisional: bool = Field(
+        default=False, description="Whether the model has not trained on it yet; absent where it has."
+    )
 
 
 class NeighboursView(AnswerView):
@@ -125,3 +235,31 @@ class NeighboursView(AnswerView):
 
     song_id: str
     neighbours: list[NeighbourView]
+
+
+class SongNeighboursView(View):
+    """One song of a batch."""
+
+    song_id: str
+    neighbours: list[NeighbourView]
+
+
+class NeighboursBatchView(AnswerView):
+    """Each song with its neighbours, or, for a mix, one list."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    **EXAMPLE_ANSWER,
+                    "items": [{"song_id": SONG_ID, "neighbours": [{**EXAMPLE_NAMES, "score": 0.91}]}],
+                    "missing_ids": ["song-404"],
+                },
+                {**EXAMPLE_ANSWER, "neighbours": [{**EXAMPLE_NAMES, "score": 0.91}], "missing_ids": []},
+            ]
+        }
+    )
+
+    items: list[SongNeighboursView] = Field(default=[], description="For `song_ids`, in their order, each once.")
+    neighbours: list[NeighbourView] = Field(default=[], description="For a mix; none of its own songs is among them.")
+    missing_ids: list[str] = Field(description="Songs that the model does not know.")
