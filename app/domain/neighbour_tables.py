@@ -69,13 +69,9 @@ def limits_for(timing: TableTiming | None, limits: IndexLimits) -> IndexLimits:
     >>> limits_for(TableTiming.AFTER, IndexLimits()).stored(n_songs=50)
     0
     """
-    match timing:
-        case TableTiming.NOW:
-            return limits.with_table_up_to(None)
-        case TableTiming.AFTER | TableTiming.OFF:
-            return limits.with_table_up_to(0)
-        case None:
-            return limits
+    if timing is None:
+        return limits
+    return limits.with_table_up_to(None if timing is TableTiming.NOW else 0)
 
 
 def lacks_table(model: Model) -> bool:
