@@ -11,6 +11,8 @@ TEXT_BOUNDS = {"maxLength", "pattern", "format", "enum", "const"}
 LEAST, MOST = {"minimum", "exclusiveMinimum"}, {"maximum", "exclusiveMaximum"}
 
 BOUNDED_BY_OTHERS = {
+    "details": "texts by the catalogue, numbers to 64 bits by how JSON is read",
+    "filter": "by how a filter is made: columns, values and their length",
     "search_space": "by the limits of the hyperparameter that it names",
     "parameters": "by the limits of the hyperparameter that it names",
     "only_if": "by the limits of the hyperparameter that it names",
