@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0006_songs"
-down_revision = "0010_neighbour_tables"
+revision = "0009_songs"
+down_revision = "0008_neighbour_tables"
 branch_labels = None
 depends_on = None
 

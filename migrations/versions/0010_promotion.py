@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0008_promotion"
-down_revision = "0006_songs"
+revision = "0010_promotion"
+down_revision = "0009_songs"
 branch_labels = None
 depends_on = None
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007_listeners"
+revision = "0006_listeners"
 down_revision = "0005_trust"
 branch_labels = None
 depends_on = None

@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0010_neighbour_tables"
-down_revision = "0009_keys"
+revision = "0008_neighbour_tables"
+down_revision = "0007_keys"
 branch_labels = None
 depends_on = None
 

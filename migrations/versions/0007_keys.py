@@ -4,8 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-revision = "0009_keys"
-down_revision = "0007_listeners"
+revision = "0007_keys"
+down_revision = "0006_listeners"
 branch_labels = None
 depends_on = None
 
