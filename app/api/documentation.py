@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from app.api.links import with_links
 from app.api.problems import DESCRIPTIONS, MEDIA_TYPE
 from app.api.schemas.base import Body, View
 from app.api.scopes import SCOPES
@@ -62,7 +63,7 @@ def describe(app: FastAPI) -> None:
             plain = get_openapi(
                 title=app.title, version=app.version, description=DESCRIPTION, routes=app.routes, tags=TAGS
             )
-            app.openapi_schema = _with_whole_examples(_with_security(_with_problems(plain)))
+            app.openapi_schema = with_links(_with_whole_examples(_with_security(_with_problems(plain))))
         return app.openapi_schema
 
     app.openapi = description  # type: ignore[method-assign]  # the way that FastAPI documents

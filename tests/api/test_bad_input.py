@@ -1,13 +1,18 @@
 """Bad input over all routes: a problem that names the field, and nothing written."""
 
+import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import Message
 
+from app.api.bodies import DEEPEST, parsed
 from tests.api.world import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, PLAYS_CSV, World, app_on, client_of, container_on
+from tests.keys import HEADERS
 
 LONG = "x" * 257
 PLAYS = {"source": "plays"}
@@ -641,6 +646,72 @@ def test_a_large_body_is_refused_however_it_is_sent(settled: World) -> None:
     chunks = (b" " * 1_000 for _ in range(MAX_BODY_BYTES // 1_000 + 1))
     refused = settled.client.post("/v1/datasets", content=chunks, headers=JSON)
     assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+
+
+def test_a_body_without_end_is_refused_as_soon_as_it_is_too_large(settled: World) -> None:
+    n_chunks = 0
+    said: list[Message] = []
+
+    async def receive() -> Message:
+        nonlocal n_chunks
+        n_chunks += 1
+        return {"type": "http.request", "body": b" " * 1_000, "more_body": True}
+
+    async def send(message: Message) -> None:
+        said.append(message)
+
+    headers = [(name.lower().encode(), value.encode()) for name, value in {**JSON, **HEADERS}.items()]
+    place = {"path": "/v1/datasets", "raw_path": b"/v1/datasets", "query_string": b"", "root_path": ""}
+    scope = {"type": "http", "http_version": "1.1", "method": "POST", "scheme": "http", "headers": headers, **place}
+    asyncio.run(settled.app(scope, receive, send))
+    assert said[0]["status"] == 413
+    assert n_chunks == MAX_BODY_BYTES // 1_000 + 1
+
+
+def test_a_large_upload_is_refused_however_it_is_sent(settled: World) -> None:
+    before = settled.state()
+    chunks = (PLAYS_CSV * 100 for _ in range(MAX_UPLOAD_BYTES // len(PLAYS_CSV * 100) + 1))
+    refused = settled.client.post("/v1/uploads", content=chunks)
+    assert (refused.status_code, refused.json()["code"]) == (413, "too_large")
+    assert settled.state() == before
+
+
+NO_JSON = {
+    "NaN": b'{"a": NaN}',
+    "Infinity": b'{"a": Infinity}',
+    "a number below all": b'{"a": -1e999}',
+    "half a surrogate pair": b'{"a": "\\uDfff"}',
+    "a level too deep": b'{"a": ' + b"[" * DEEPEST + b"]" * DEEPEST + b"}",
+    "a list as deep": b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1),
+}
+
+
+@pytest.mark.parametrize("content", NO_JSON.values(), ids=NO_JSON.keys())
+def test_whatever_takes_json_takes_no_other(settled: World, content: bytes) -> None:
+    before = settled.state()
+    n_asked = 0
+    for path, methods in settled.app.openapi()["paths"].items():
+        for method, operation in methods.items():
+            if "application/json" not in operation.get("requestBody", {}).get("content", {}):
+                continue
+            n_asked += 1
+            place = re.sub(r"{[a-z_]+}", "abc", path)
+            headers = {**JSON, "Lease-Token": "x" * 43}
+            refused = settled.client.request(method, place, content=content, headers=headers)
+            assert (refused.status_code, refused.json()["code"]) == (422, "malformed_json"), place
+    assert n_asked >= 25
+    assert settled.state() == before
+
+
+def test_json_may_be_as_deep_as_is_said() -> None:
+    inner = b"[" * (DEEPEST - 1) + b"]" * (DEEPEST - 1)
+    assert set(parsed(b'{"a": ' + inner + b"}")) == {"a"}
+
+
+@pytest.mark.parametrize("path", ["/v1/songs/a%ED%A0%80b", "/v1/users/%FF/plays", "/v1/songs?query=%ED%BF%BF"])
+@pytest.mark.usefixtures("names")
+def test_bytes_that_are_no_text_reach_no_service_as_surrogates(settled: World, path: str) -> None:
+    assert settled.client.get(path).status_code in {200, 404, 422}
 
 
 def test_wrong_fields_of_unusual_names_are_pointed_at_as_json_pointers_do(settled: World) -> None:

@@ -153,3 +153,32 @@ def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
                     view.model_validate(example)
                     checked.add(name)
     assert len(checked) >= 15
+
+
+def test_links_give_what_the_linked_operations_take(description: dict[str, Any]) -> None:
+    by_id = {operation["operationId"]: operation for _, operation in operations(description)}
+    links = [
+        link
+        for _, operation in operations(description)
+        for answer in operation["responses"].values()
+        for link in answer.get("links", {}).values()
+    ]
+    assert len(links) > 60
+    for link in links:
+        parameters = by_id[link["operationId"]]["parameters"]
+        assert {parameter["name"] for parameter in parameters if parameter["required"]} == link["parameters"].keys()
+
+
+MAKES_NOTHING_NEW = {
+    "POST /v1/studies/{study_id}/extend",
+    "POST /v1/studies/{study_id}/trials",
+    "POST /v1/models/{model_id}/neighbours",
+}
+"""They answer with what was there, or with what has no place but a list."""
+
+
+def test_what_is_made_links_to_what_may_be_asked_of_it(description: dict[str, Any]) -> None:
+    for name, operation in operations(description):
+        made = {**operation["responses"].get("201", {}), **operation["responses"].get("202", {})}
+        if made and name not in MAKES_NOTHING_NEW:
+            assert made.get("links"), name
