@@ -42,6 +42,7 @@ from app.api import (
     users,
     warm_starts,
 )
+from app.api.admission import Admission, Pressure
 from app.api.authorizing import check_scopes
 from app.api.dependencies import Services
 from app.api.documentation import describe
@@ -94,7 +95,10 @@ def create_app(container: Container) -> FastAPI:
     tell_problems(app)
     describe(app)
     _add_plain_neighbours(app, services)
-    _add_metrics(app, services)
+    registry = _add_metrics(app, services)
+    if container.settings.overload == "shed":
+        pressure = Pressure(most_in_flight=container.settings.most_in_flight)
+        app.add_middleware(Admission, pressure=pressure, registry=registry)
     return app
 
 
@@ -186,7 +190,7 @@ def _add_plain_neighbours(app: FastAPI, services: Services) -> None:
     )
 
 
-def _add_metrics(app: FastAPI, services: Services) -> None:
+def _add_metrics(app: FastAPI, services: Services) -> CollectorRegistry:
     registry = CollectorRegistry()  # of this app alone: tests make many
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -196,3 +200,5 @@ def _add_metrics(app: FastAPI, services: Services) -> None:
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return registry

@@ -78,7 +78,7 @@ def compare(given: argparse.Namespace) -> None:
     """Drive the routes in turn and print what came out."""
     size = ("--songs", given.songs, "--dim", given.dim)
     with tempfile.TemporaryDirectory() as folder:
-        publish_model(_settings(Path(folder)), n_songs=given.songs, dim=given.dim)
+        publish_model(prepared(Path(folder)), n_songs=given.songs, dim=given.dim)
         with part_of(MODULE, "--serve", folder, *size, "--routes", *given.routes) as server:
             port = told_port(server)
             with part_of(MODULE, "--drive", port) as other:
@@ -159,13 +159,14 @@ def _report(drives: Mapping[str, Sequence[Drive]], spent_us: Mapping[str, Sequen
 # The server
 
 
-def _settings(folder: Path) -> Settings:
+def prepared(folder: Path) -> Settings:
+    """The settings of a server on this folder."""
     return load(env_file=None, data_dir=folder, sources={"plays": folder}, log_level="warning")
 
 
 def serve(folder: Path, *, n_songs: int, dim: int, others: Sequence[str]) -> None:
     """The application on a free port of loopback; says which once its model is live."""
-    settings = _settings(folder)
+    settings = prepared(folder)
     configure(level=settings.log_level, log_format=settings.log_format)
     container = build(settings)
     app = create_app(container)
