@@ -1,8 +1,9 @@
 """The HTTP server: the app, from what the composition root built."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 
 import anyio
@@ -48,7 +49,7 @@ from app.api.dependencies import Services
 from app.api.documentation import describe
 from app.api.following import Following
 from app.api.observing import Figures, Observed
-from app.api.plain_neighbours import PlainNeighbours
+from app.api.plain_answers import PLAIN_ID, Plain, PlainAnswers
 from app.api.problems import problems, tell_problems
 from app.api.served import ServedAliases
 from app.api.shadowed import shadowed_neighbours
@@ -94,7 +95,8 @@ def create_app(container: Container) -> FastAPI:
     app.router.routes.extend(_routes())
     tell_problems(app)
     describe(app)
-    _add_plain_neighbours(app, services)
+    is_local = container.settings.redis_url is None and container.settings.database_url.startswith("sqlite")
+    _add_plain_answers(app, services, histories_are_local=is_local)
     registry = _add_metrics(app, services)
     if container.settings.overload == "shed":
         pressure = Pressure(most_in_flight=container.settings.most_in_flight)
@@ -180,13 +182,25 @@ def services_of(container: Container) -> Services:
     )
 
 
-def _add_plain_neighbours(app: FastAPI, services: Services) -> None:
-    (route,) = (route for route in songs.router.routes if isinstance(route, songs.NeighboursRoute))
+def _add_plain_answers(app: FastAPI, services: Services, *, histories_are_local: bool) -> None:
+    (neighbours,) = (route for route in songs.router.routes if isinstance(route, songs.NeighboursRoute))
+    kinds = [
+        Plain(
+            path=re.compile(f"/v1/songs/{PLAIN_ID}/neighbours"),
+            route=neighbours,
+            ask=lambda song_id, k: shadowed_neighbours(services, song_id, k=k),
+        ),
+        Plain(
+            path=re.compile(f"/v1/users/{PLAIN_ID}/recommendations"),
+            route=recommendations.route_for_users(),
+            ask=partial(recommendations.recommended, services),
+            waits=not histories_are_local,
+        ),
+    ]
     app.add_middleware(
-        PlainNeighbours,
-        ask=lambda song_id, k: shadowed_neighbours(services, song_id, k=k),
+        PlainAnswers,
+        kinds=[kind for kind in kinds if kind.route.needs["GET"] not in services.limited_scopes],
         key_scopes=services.key_scopes,
-        route=route,
     )
 
 

@@ -5,8 +5,9 @@ from typing import Annotated
 import orjson
 from fastapi import APIRouter, Query, Response
 
+from app.api.authorizing import ScopedRoute
 from app.api.bodies import StrictRoute
-from app.api.dependencies import FromServices, UserPath
+from app.api.dependencies import FromServices, Services, UserPath
 from app.api.problems import problems
 from app.api.schemas.recommendations import (
     BatchView,
@@ -17,6 +18,7 @@ from app.api.schemas.recommendations import (
 )
 from app.api.shadowed import shadowed_recommendations
 from app.domain.serving import BatchAnswer, RecommendationsAnswer
+from app.services.serving import DEFAULT_ALIAS
 
 router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=StrictRoute)
 
@@ -43,6 +45,23 @@ def recommend_for_user(
         alias=which.alias,
     )
     return _rendered(answer)
+
+
+def recommended(services: Services, user_id: str, k: int) -> RecommendationsAnswer:
+    """What the route answers a user by the usual alias when nothing but k is said."""
+    return shadowed_recommendations(
+        services,
+        lambda alias: services.recommending.recommendations(user_id, alias=alias, k=k),
+        alias=DEFAULT_ALIAS,
+    )
+
+
+def route_for_users() -> ScopedRoute:
+    """The route of `recommend_for_user`."""
+    (route,) = (
+        route for route in router.routes if isinstance(route, ScopedRoute) and route.endpoint is recommend_for_user
+    )
+    return route
 
 
 @router.post(

@@ -10,6 +10,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
+import numpy as np
+
 N_BUCKETS = 160
 PER_DECADE = 20
 FASTEST = -6
@@ -80,10 +82,5 @@ def quantile_ms(counts: Collection[int], share: float) -> float | None:
     n_wanted = math.ceil(share * sum(counts))
     if n_wanted == 0:
         return None
-    n_seen = 0
-    place = 0
-    for place, count in enumerate(counts):  # noqa: B007 - the bucket that the count is reached in
-        n_seen += count
-        if n_seen >= n_wanted:
-            break
+    place = int(np.searchsorted(np.cumsum(list(counts)), n_wanted))
     return float(1000.0 * 10.0 ** (FASTEST + place / PER_DECADE))

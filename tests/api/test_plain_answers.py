@@ -1,10 +1,15 @@
 """The plain question is answered before the router, with the bytes that the route answers with."""
 
+from pathlib import Path
+
 import pytest
 from fastapi.testclient import TestClient
 
+from app.api.schemas.recommendations import RecommendationsView
 from app.api.schemas.songs import NeighboursParameters, NeighboursView
-from tests.api.world import World
+from app.domain.keys import Scope
+from tests.api.world import World, app_on, container_on
+from tests.keys import HEADERS
 
 PATH = "/v1/songs/a/neighbours"
 
@@ -27,6 +32,42 @@ def test_a_plain_question_gets_the_bytes_of_the_route(client: TestClient, query:
     }
     assert plain.headers["Content-Type"] == routed.headers["Content-Type"]
     NeighboursView.model_validate_json(plain.content)
+
+
+@pytest.mark.parametrize("query", ["", "k=1", "k=3", "k=100"])
+@pytest.mark.parametrize("user", ["u", "nobody"])
+def test_recommendations_asked_for_plainly_are_those_of_the_route(client: TestClient, query: str, user: str) -> None:
+    path = f"/v1/users/{user}/recommendations?{query}"
+    plain = client.get(path)
+    routed = client.get(f"{path}{'&' if query else ''}by=profile")
+    assert (plain.status_code, routed.status_code) == (200, 200)
+    assert plain.headers["Content-Type"] == routed.headers["Content-Type"]
+    answers = [answer.json() for answer in (plain, routed)]
+    RecommendationsView.model_validate(answers[0])
+    tokens = {answer.pop("attribution") for answer in answers}
+    assert answers[0] == answers[1]
+    assert len(tokens) == 2
+
+
+def test_recommendations_before_a_model_is_live_are_a_problem(world: World) -> None:
+    refused = world.client.get("/v1/users/u/recommendations")
+    assert (refused.status_code, refused.json()["code"]) == (503, "nothing_live")
+
+
+def test_a_key_without_the_scope_gets_no_plain_answer(world: World) -> None:
+    world.built_model()
+    for path in (PATH, "/v1/users/u/recommendations"):
+        assert world.client.get(path, headers={"Authorization": "Bearer nothing"}).status_code == 401
+        assert world.client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/users/u/recommendations"])
+def test_what_has_a_quota_is_counted(sqlite_url: str, tmp_path: Path, path: str) -> None:
+    container = container_on(sqlite_url, tmp_path / "store", rate_limits={Scope.SERVE: "2/minute"})
+    app = app_on(container)
+    with TestClient(app, headers=HEADERS) as client:
+        World(container, app, client).built_model()
+        assert [client.get(path).status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_without_k_the_answer_is_as_long_as_the_route_says(client: TestClient) -> None:
