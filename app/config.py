@@ -115,6 +115,16 @@ class Settings(BaseSettings):
         default_factory=lambda: dict(RATE_LIMITS),
         description="Requests that a key may send, by scope: `read=6000/minute, …`; `none` for no limit at all.",
     )
+    overload: Literal["shed", "off"] = Field(
+        default="shed",
+        description="What becomes of requests that the server is too busy for: `shed`, 503 at once; `off`, they wait.",
+    )
+    most_in_flight: int = Field(
+        default=128,
+        ge=1,
+        le=100_000,
+        description="Requests under way at once in a server process; fewer when it falls behind. 503 beyond.",
+    )
     port: int = Field(default=8000, ge=0, le=65_535, description="Port the server listens on; 0 takes a free one.")
     max_upload_bytes: ByteSize = Field(default=ByteSize(2 * GIB), ge=1, description="Largest upload taken.")
     max_body_bytes: ByteSize = Field(
@@ -345,7 +355,7 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         return value
 
-    @field_validator("auth", "log_level", "log_format", mode="before")
+    @field_validator("auth", "overload", "log_level", "log_format", mode="before")
     @classmethod
     def _lower_case(cls, value: object) -> object:
         return value.lower() if isinstance(value, str) else value

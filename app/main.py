@@ -43,6 +43,7 @@ from app.api import (
     users,
     warm_starts,
 )
+from app.api.admission import Admission, Pressure
 from app.api.authorizing import check_scopes
 from app.api.dependencies import Services
 from app.api.documentation import describe
@@ -96,7 +97,10 @@ def create_app(container: Container) -> FastAPI:
     describe(app)
     is_local = container.settings.redis_url is None and container.settings.database_url.startswith("sqlite")
     _add_plain_answers(app, services, histories_are_local=is_local)
-    _add_metrics(app, services)
+    registry = _add_metrics(app, services)
+    if container.settings.overload == "shed":
+        pressure = Pressure(most_in_flight=container.settings.most_in_flight)
+        app.add_middleware(Admission, pressure=pressure, registry=registry)
     return app
 
 
@@ -200,7 +204,7 @@ def _add_plain_answers(app: FastAPI, services: Services, *, histories_are_local:
     )
 
 
-def _add_metrics(app: FastAPI, services: Services) -> None:
+def _add_metrics(app: FastAPI, services: Services) -> CollectorRegistry:
     registry = CollectorRegistry()  # of this app alone: tests make many
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
@@ -210,3 +214,5 @@ def _add_metrics(app: FastAPI, services: Services) -> None:
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return registry

@@ -63,7 +63,7 @@ DESCRIPTIONS: dict[int, str] = {
     422: "The request itself is wrong; `errors` names the fields.",
     429: "The API key has sent its requests for now; `Retry-After` says when to come again.",
     500: "The server failed; the log knows why, by the request's id.",
-    503: "The database cannot be reached, or nothing is live to answer.",
+    503: "The database cannot be reached, nothing is live to answer, or the server is overloaded.",
     507: "No space is left for files.",
 }
 

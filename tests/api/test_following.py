@@ -108,10 +108,13 @@ def test_what_happens_while_it_is_listened_to_is_told_and_the_end_is_the_end(wor
 
 def test_silence_is_broken(world: World) -> None:
     study_id = world.study()
+    silences: list[Said] = []
 
     def cancel(said: Said, _: Following) -> None:
         if said is Aside.SILENCE:
-            world.container.studies.cancel(study_id)
+            silences.append(said)
+            if len(silences) == 1:  # on a busy machine there is another before the end is heard
+                world.container.studies.cancel(study_id)
 
     said = heard(world.container.events, study_id, cancel, heartbeat_s=QUICK_S)
     assert Aside.SILENCE in said

@@ -27,13 +27,17 @@ READY_WITHIN_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Drive:
-    """One route driven for a while: requests per second, times in milliseconds, and the driver's processor share."""
+    """One route driven for a while: requests per second, times in milliseconds, and the driver's processor share.
+
+    All of what was answered with 200; `n_shed` are those answered with 503 beside, where that is allowed.
+    """
 
     n_requests: int
     requests_per_s: float
     p50_ms: float
     p99_ms: float
     driver_share: float
+    n_shed: int = 0
 
 
 class Driver:
@@ -46,9 +50,11 @@ class Driver:
         """Ask as fast as so many connections are answered."""
         return self._told(paths=paths, seconds=seconds, connections=connections, rate=None)
 
-    def open(self, paths: Sequence[str], *, seconds: float, connections: int, rate: float) -> Drive:
+    def open(
+        self, paths: Sequence[str], *, seconds: float, connections: int, rate: float, may_shed: bool = False
+    ) -> Drive:
         """Ask so many times a second."""
-        return self._told(paths=paths, seconds=seconds, connections=connections, rate=rate)
+        return self._told(paths=paths, seconds=seconds, connections=connections, rate=rate, may_shed=may_shed)
 
     def _told(self, **asked: object) -> Drive:
         assert self._part.stdin is not None
@@ -86,7 +92,9 @@ def told_port(part: "subprocess.Popen[str]") -> int:
 class Connection(asyncio.Protocol):
     """One keep-alive connection: asks what the next turn is of, waits for the whole answer, and takes the next."""
 
-    def __init__(self, turns: "Turns") -> None:
+    def __init__(self, turns: "Turns", *, may_shed: bool) -> None:
+        self.n_shed = 0
+        self._may_shed = may_shed
         self.times_s: list[float] = []
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns = turns
@@ -111,11 +119,14 @@ class Connection(asyncio.Protocol):
         self._received += data
         if not _is_whole(self._received):
             return
-        if not self._received.startswith(b"HTTP/1.1 200"):
+        if self._may_shed and self._received.startswith(b"HTTP/1.1 503"):
+            self.n_shed += 1
+        elif self._received.startswith(b"HTTP/1.1 200"):
+            self.times_s.append(time.perf_counter() - self._due_s)
+        else:
             self.ended.set_exception(RuntimeError(self._received[:500].decode()))
             self._transport.close()
             return
-        self.times_s.append(time.perf_counter() - self._due_s)
         self._received = b""
         self._turns.next(self)
 
@@ -180,14 +191,20 @@ def _is_whole(received: bytes) -> bool:
 
 
 async def _driven(
-    port: int, requests: Sequence[bytes], *, connections: int, seconds: float, rate: float | None
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    rate: float | None,
+    may_shed: bool = False,
 ) -> Drive:
     loop = asyncio.get_running_loop()
     began_s, busy_s = time.perf_counter(), time.process_time()
     turns = Turns(requests, seconds=seconds, rate=rate)
     made = []
     for _ in range(connections):
-        _, connection = await loop.create_connection(partial(Connection, turns), "127.0.0.1", port)
+        _, connection = await loop.create_connection(partial(Connection, turns, may_shed=may_shed), "127.0.0.1", port)
         made.append(connection)
     await asyncio.gather(*(connection.ended for connection in made))
     elapsed_s = time.perf_counter() - began_s
@@ -198,6 +215,7 @@ async def _driven(
         p50_ms=float(np.percentile(times_ms, 50)),
         p99_ms=float(np.percentile(times_ms, 99)),
         driver_share=(time.process_time() - busy_s) / elapsed_s,
+        n_shed=sum(connection.n_shed for connection in made),
     )
 
 

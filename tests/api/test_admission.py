@@ -1,0 +1,239 @@
+"""Admission: an overloaded server refuses at once what it cannot answer in time, and no other."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import anyio
+import pytest
+from prometheus_client import CollectorRegistry
+from starlette.types import Message, Receive, Scope, Send
+
+from app.api.admission import BEHIND_S, FEWEST, GROWTH, IDLE_S, TICK_S, TICKS, TURN_S, Admission, Pressure
+from app.api.schemas.problems import Problem
+from app.config import load
+from app.main import create_app
+from tests.api.world import client_of, container_on
+
+LATE_S = 2 * BEHIND_S
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def ticked(pressure: Pressure, late_s: float, n: int = TICKS) -> None:
+    for _ in range(n):
+        pressure.ticked(late_s)
+
+
+def test_a_server_that_keeps_up_takes_all_it_may() -> None:
+    pressure = Pressure(most_in_flight=100)
+    ticked(pressure, BEHIND_S / 2, 10 * TICKS)
+    assert (pressure.is_behind, pressure.most) == (False, 100)
+
+
+def test_a_pause_however_long_is_no_overload() -> None:
+    pressure = Pressure(most_in_flight=100)
+    for _ in range(5):
+        ticked(pressure, 10.0, TICKS // 2 - 1)
+        ticked(pressure, 0.0, TICKS - TICKS // 2 + 1)
+    assert (pressure.is_behind, pressure.most) == (False, 100)
+
+
+def test_behind_half_as_many_are_taken_each_time_down_to_the_fewest() -> None:
+    pressure = Pressure(most_in_flight=100)
+    found = []
+    for _ in range(6):
+        ticked(pressure, LATE_S)
+        found.append(pressure.most)
+    assert pressure.is_behind
+    assert found == [50, 25, FEWEST, FEWEST, FEWEST, FEWEST]
+
+
+def test_fewer_than_the_fewest_stay_as_they_are() -> None:
+    pressure = Pressure(most_in_flight=3)
+    ticked(pressure, LATE_S)
+    assert pressure.most == 3
+
+
+def test_no_longer_behind_more_are_taken_step_by_step() -> None:
+    pressure = Pressure(most_in_flight=100)
+    ticked(pressure, LATE_S, 4 * TICKS)
+    ticked(pressure, 0.0, 2 * TICKS)
+    assert (pressure.is_behind, pressure.most) == (False, FEWEST + 2 * GROWTH)
+    ticked(pressure, 0.0, 60 * TICKS)
+    assert pressure.most == 100
+
+
+def test_the_limits_are_back_within_five_seconds_by_default() -> None:
+    default = load(env_file=None).most_in_flight
+    pressure = Pressure(most_in_flight=default)
+    ticked(pressure, LATE_S, 10 * TICKS)
+    ticked(pressure, 0.0, int(5 / TICK_S))
+    assert pressure.most >= default * 0.75
+
+
+class Clock:
+    """Tells what the test says."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+class Stage:
+    """Admission before an application that waits until the test lets it go."""
+
+    def __init__(self, *, most_in_flight: int = 2) -> None:
+        self.clock = Clock()
+        self.pressure = Pressure(most_in_flight=most_in_flight)
+        self.registry = CollectorRegistry()
+        self.go = anyio.Event()
+        self.admission = Admission(self._answer, pressure=self.pressure, registry=self.registry, clock=self.clock)
+        self.statuses: list[int] = []
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self.go.is_set():
+            await self.go.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def ask(self, path: str, method: str = "GET") -> None:
+        async def receive() -> Message:
+            raise AssertionError  # nothing of a request is read here
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.statuses.append(message["status"])
+
+        await self.admission({"type": "http", "method": method, "path": path, "headers": []}, receive, send)
+
+    @property
+    def n_shed(self) -> float | None:
+        return self.registry.get_sample_value("segue_shed_total")
+
+
+@pytest.mark.anyio
+async def test_what_is_beyond_those_in_flight_is_refused_and_the_rest_answered() -> None:
+    stage = Stage(most_in_flight=2)
+    async with anyio.create_task_group() as group:
+        for _ in range(5):
+            group.start_soon(stage.ask, "/v1/studies")
+        await anyio.wait_all_tasks_blocked()
+        assert (stage.statuses, stage.n_shed) == ([503, 503, 503], 3)
+        stage.go.set()
+    assert stage.statuses == [503, 503, 503, 200, 200]
+    await stage.ask("/v1/studies")
+    assert stage.statuses[-1] == 200
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/health/ready"),
+        ("GET", "/metrics"),
+        ("POST", "/v1/uploads"),
+        ("GET", "/v1/studies/std_1/events"),
+        ("GET", "/v1/studies/std_1/export.csv"),
+        ("GET", "/v1/songs/a/neighbours"),
+    ],
+)
+async def test_what_is_long_or_never_waits_is_neither_counted_nor_refused_for_others(method: str, path: str) -> None:
+    stage = Stage(most_in_flight=1)
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(stage.ask, path, method)
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(stage.ask, "/v1/studies")
+        await anyio.wait_all_tasks_blocked()
+        group.start_soon(stage.ask, path, method)
+        await anyio.wait_all_tasks_blocked()
+        assert stage.statuses == []
+        stage.go.set()
+    assert stage.statuses == [200] * 5
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/songs/a/neighbours", 503), ("/v1/uploads", 503), ("/health/live", 200), ("/metrics", 200)],
+)
+async def test_behind_what_comes_up_late_in_its_turn_is_refused(path: str, status: int) -> None:
+    stage = Stage()
+    stage.go.set()
+    ticked(stage.pressure, LATE_S)
+    await stage.ask("/v1/songs/a/neighbours")  # the first of the turn
+    stage.clock.now_s += 2 * TURN_S
+    for _ in range(FEWEST):
+        await stage.ask("/v1/songs/a/neighbours")
+    assert stage.statuses == [200] * FEWEST + [503]  # few are answered however late
+    await stage.ask(path)
+    assert stage.statuses[-1] == status
+    await anyio.wait_all_tasks_blocked()  # another turn
+    await stage.ask(path)
+    assert stage.statuses[-1] == 200
+
+
+@pytest.mark.anyio
+async def test_late_in_a_turn_is_answered_where_the_server_keeps_up() -> None:
+    stage = Stage()
+    stage.go.set()
+    for _ in range(2 * FEWEST):
+        await stage.ask("/v1/songs/a/neighbours")
+        stage.clock.now_s += 2 * TURN_S
+    assert stage.statuses == [200] * 2 * FEWEST
+
+
+@pytest.mark.anyio
+async def test_the_clock_finds_the_server_behind_and_stops_when_nobody_asks() -> None:
+    stage = Stage(most_in_flight=100)
+    stage.go.set()
+    await stage.ask("/v1/studies")
+    for _ in range(200):
+        stage.clock.now_s += LATE_S + TICK_S  # as time would go if ticks were late
+        await anyio.sleep(TICK_S / 10)
+        await stage.ask("/v1/studies")
+        if stage.pressure.is_behind:
+            break
+    assert stage.pressure.is_behind
+    stage.clock.now_s += 2 * IDLE_S
+    with anyio.fail_after(10):
+        while stage.pressure.most < 100:
+            await anyio.sleep(TICK_S)
+
+
+@pytest.mark.parametrize(("overload", "statuses"), [("shed", [200, 503]), ("off", [200, 200])])
+def test_a_server_with_its_hands_full_says_so(
+    sqlite_url: str, tmp_path: Path, overload: str, statuses: list[int]
+) -> None:
+    container = container_on(sqlite_url, tmp_path / "store", most_in_flight=1, overload=overload)
+    app = create_app(container)
+    began, go = threading.Event(), threading.Event()
+
+    @app.get("/slow")
+    def slow(*, quick: bool = False) -> None:
+        began.set()
+        assert quick or go.wait(30)
+
+    with client_of(app) as client, ThreadPoolExecutor(1) as pool:
+        held = pool.submit(client.get, "/slow")
+        assert began.wait(30)
+        second = (
+            client.post("/v1/studies?x=swordfish", content=b"{") if overload == "shed" else client.get("/slow?quick=1")
+        )
+        alive, figures = client.get("/health/live"), client.get("/metrics")
+        go.set()
+        assert [held.result().status_code, second.status_code] == statuses
+        assert (alive.status_code, figures.status_code) == (200, 200)
+        assert client.get("/slow").status_code == 200
+    assert ("segue_shed_total 1.0" in figures.text) == (overload == "shed")
+    if overload == "shed":
+        assert second.headers["Content-Type"] == "application/problem+json"
+        assert second.headers["Retry-After"] == "1"
+        problem = Problem.model_validate_json(second.content)
+        assert (problem.code, problem.status, problem.instance) == ("overloaded", 503, "/v1/studies")
+        assert problem.request_id == second.headers["X-Request-Id"]
