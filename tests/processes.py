@@ -24,8 +24,11 @@ ADDRESS = re.compile(r"Segue listens on (http://\S+),")
 
 
 def environment(settings: Settings, **more: str) -> dict[str, str]:
-    """This environment with the settings as variables; our own tests' other settings left out."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SEGUE_")}
+    """This environment with the settings as variables; our own tests' other settings left out.
+
+    So is what has a program measured for coverage: it would start in 9.4 seconds of processor time instead of 5.7.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("SEGUE_", "COVERAGE_PROCESS"))}
     fields = settings.model_dump(mode="json", exclude_none=True, exclude={"sources", "gates", "rate_limits"})
     told = {name: json.dumps(value) if isinstance(value, dict) else str(value) for name, value in fields.items()}
     named = {f"SEGUE_{name.upper()}": value for name, value in told.items()}

@@ -16,7 +16,7 @@ from tests.journeys.house import PATIENT_LEASE_S, House, opened, settings_for
 from tests.journeys.listening import Compiled, compiled
 
 N_SONGS, N_SESSIONS, LENGTH = 80, 500, 6
-SEEDS = range(1, 6)
+SEEDS = range(1, 3)
 N_REPLICATES = 3
 POPULARITY = {"even": 0.0, "skewed": 0.8}
 """The exponent of the songs' popularity by rank."""
