@@ -15,6 +15,7 @@ from app.cli import cli
 from app.domain.errors import NothingLive, Unavailable
 from app.nightly import Recommended, RecommendFailed, batches_of, recommend
 from tests.api.world import World, app_on, container_on
+from tests.keys import HEADERS
 
 IDS = ["u", "stranger", "schön,🎵"]
 
@@ -23,7 +24,7 @@ IDS = ["u", "stranger", "schön,🎵"]
 def world(sqlite_url: str, tmp_path: Path) -> Iterator[World]:
     container = container_on(sqlite_url, tmp_path / "store")
     app = app_on(container)
-    with TestClient(app) as client:
+    with TestClient(app, headers=HEADERS) as client:
         yield World(container, app, client)
 
 

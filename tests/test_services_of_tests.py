@@ -16,7 +16,9 @@ def test_every_test_gets_a_migrated_database_with_nothing_in_it(database_url: st
     engine = create_engine(database_url)
     assert is_current(engine)
     with engine.connect() as connection:
-        for table in metadata.tables.values():
+        for table in (
+            found for found in metadata.tables.values() if found.name != "catalogue_revisions"
+        ):  # it has its one row from the first
             assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
     with engine.begin() as connection:
         connection.exec_driver_sql(f"CREATE TABLE left_by_turn_{turn} (id INTEGER)")
