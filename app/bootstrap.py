@@ -36,6 +36,7 @@ from app.domain.tuning.importance import Importance, Observed
 from app.domain.tuning.random_search import RandomSearch
 from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
+from app.services.aliases import AliasService
 from app.services.asking import AskingService
 from app.services.catalogue import CatalogueService, catalogue_changes
 from app.services.comparing import ComparisonService
@@ -88,6 +89,7 @@ class Container:
     asking: AskingService
     warm_starts: WarmStartService
     models: ModelService
+    aliases: AliasService
     gates: GateService
     shadows: ShadowService
     retrainings: RetrainingService
@@ -152,6 +154,7 @@ def build(
         watch=_watch(settings),
         n_neighbours=settings.neighbours_kept,
     )
+    aliases = AliasService(units, gates=gates)
     models = ModelService(
         units,
         store=store,
@@ -159,7 +162,8 @@ def build(
         signals=signals,
         lease=lease,
         watch=_watch(settings),
-        gates=gates,
+        aliases=aliases,
+        default_gates=settings.gates,
         tables=tables,
     )
     trials = TrialService(
@@ -196,7 +200,7 @@ def build(
     own_clock = SystemClock() if clock is None else clock
     overlays = LiveCatalogue(partial(catalogue_changes, units), clock=own_clock)
     live = LiveIndexes(
-        targets=lambda: [*models.targets(), *shadows.targets()],
+        targets=lambda: [*aliases.targets(), *shadows.targets()],
         store=store,
         load=load_model or _load,
         overlays=overlays,
@@ -230,6 +234,7 @@ def build(
         asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),
         warm_starts=WarmStartService(units),
         models=models,
+        aliases=aliases,
         gates=gates,
         shadows=shadows,
         retrainings=retrainings,

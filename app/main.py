@@ -160,6 +160,7 @@ def services_of(container: Container) -> Services:
         transfers=container.transfers,
         following=Following(container.events, signals=container.signals, poll_s=container.settings.poll_interval_s),
         models=container.models,
+        aliases=container.aliases,
         gates=container.gates,
         shadows=container.shadows,
         retrainings=container.retrainings,

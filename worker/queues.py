@@ -13,9 +13,9 @@ from app.domain.measurement import EpochMeasurement
 from app.domain.models import Fit, IndexLimits
 from app.domain.neighbour_tables import limits_for
 from app.domain.tuning.trial import TrialRole, trained_by
+from app.services.artifacts import MODELS
 from app.services.datasets import DatasetService, DatasetWork
 from app.services.leasing import artifact_name
-from app.services.models import KIND as MODELS
 from app.services.models import ModelService, ModelWork
 from app.services.neighbour_tables import TableService, TableWork
 from app.services.trials import TrialService, TrialWork

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 
 from app.api.bodies import StrictRoute
-from app.api.dependencies import AliasPath, FromServices, MatchHeader, Services, generation_wanted
+from app.api.dependencies import AliasPath, FromCaller, FromServices, MatchHeader, Services, generation_wanted
 from app.api.problems import problems
 from app.api.schemas.base import PageView
 from app.api.schemas.models import AliasMoveView, AliasView, AssignmentBody, HistoryParameters
@@ -23,13 +23,13 @@ ETAG: dict[str, Any] = {
 @router.get("", summary="List the aliases", response_model=PageView[AliasView])
 def list_aliases(services: FromServices) -> PageView[AliasView]:
     """Every alias by name, all on one page."""
-    return PageView(items=[AliasView.of(alias) for alias in services.models.aliases()], next_cursor=None)
+    return PageView(items=[AliasView.of(alias) for alias in services.aliases.all()], next_cursor=None)
 
 
 @router.get("/{alias}", summary="See an alias", response_model=AliasView, responses={**problems(404), 200: ETAG})
 def get_alias(alias: AliasPath, services: FromServices, response: Response) -> AliasView:
     """The model it points to, and how often it has moved."""
-    return _tagged(services.models.alias(alias), response)
+    return _tagged(services.aliases.get(alias), response)
 
 
 @router.put(
@@ -43,6 +43,8 @@ def assign_alias(
     body: AssignmentBody,
     services: FromServices,
     response: Response,
+    *,
+    caller: FromCaller,
     if_match: MatchHeader = None,
 ) -> AliasView:
     """Make ready models live under the alias, all at once; servers follow within seconds and fail no request.
@@ -50,12 +52,13 @@ def assign_alias(
     Every model that changes passes the gates first, beside what is live; where one fails, the answer is 409 with the
     whole table, unless there is an `override_reason`.
     """
-    moved = services.models.assign(
+    moved = services.aliases.assign(
         alias,
         model_id=body.default_id,
         segments=body.segments,
         gates=None if body.gates is None else body.gates.over(services.gates.defaults),
         override_reason=body.override_reason,
+        moved_by=caller,
         if_match=generation_wanted(if_match),
     )
     return _moved(moved, services, response)
@@ -68,11 +71,11 @@ def assign_alias(
     responses={**problems(404, 409, 412, 507), 200: ETAG},
 )
 def roll_back_alias(
-    alias: AliasPath, services: FromServices, response: Response, if_match: MatchHeader = None
+    alias: AliasPath, services: FromServices, response: Response, caller: FromCaller, if_match: MatchHeader = None
 ) -> AliasView:
     """Make the models before the present ones live again, all of a bundle; no gate is asked."""
     wanted = generation_wanted(if_match)
-    return _moved(services.models.rollback(alias, if_match=wanted), services, response)
+    return _moved(services.aliases.rollback(alias, moved_by=caller, if_match=wanted), services, response)
 
 
 @router.get(
@@ -92,7 +95,7 @@ def list_moves(
 ) -> PageView[AliasMoveView]:
     """Every move, the last first, with what its gates showed; none is ever changed or removed."""
     before = None if page.cursor is None else int(page.cursor)
-    found = services.models.history(alias, limit=page.limit, before=before)
+    found = services.aliases.moves(alias, limit=page.limit, before=before)
     return PageView(items=[AliasMoveView.of(move) for move in found.rows], next_cursor=found.next_cursor)
 
 

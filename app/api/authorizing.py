@@ -28,6 +28,9 @@ Hit = Callable[[str, keys.Scope], Awaitable[keys.Quota | None]]
 
 SCHEME = b"bearer "
 
+KEY_ID = "segue.key_id"
+"""Where a request's scope tells the id of its key, None where keys are off."""
+
 CHALLENGE = 'Bearer realm="segue"'
 
 
@@ -43,6 +46,7 @@ class ScopedRoute(APIRoute):
         needed = self.needs.get(scope["method"])
         if needed is not None:
             key_id = authorize(scope, needed)
+            scope[KEY_ID] = key_id
             services = scope["app"].state.services
             if key_id is not None and needed in services.limited_scopes:
                 send = counted(await services.hit(key_id, needed), send)

@@ -11,12 +11,13 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from fastapi import Depends, Header, Path, Request, Response
 
-from app.api.authorizing import Hit, KeyScopes
+from app.api.authorizing import KEY_ID, Hit, KeyScopes
 from app.api.following import Following
 from app.api.problems import Refused
 from app.api.schemas.base import AliasName, PathIdentifier, ResourceId, View
 from app.domain.keys import Scope
 from app.domain.serving import ServingStatus
+from app.services.aliases import AliasService
 from app.services.asking import AskingService
 from app.services.catalogue import CatalogueService
 from app.services.comparing import ComparisonService
@@ -67,6 +68,7 @@ class Services:
     transfers: TransferService
     following: Following
     models: ModelService
+    aliases: AliasService
     gates: GateService
     shadows: ShadowService
     retrainings: RetrainingService
@@ -95,6 +97,15 @@ async def services_of(request: Request) -> Services:
 
 
 FromServices = Annotated[Services, Depends(services_of)]
+
+
+async def caller_of(request: Request) -> str | None:
+    """The id of the key that the request was allowed by, for the audit trail; None where keys are off."""
+    found: str | None = request.scope.get(KEY_ID)
+    return found
+
+
+FromCaller = Annotated[str | None, Depends(caller_of)]
 
 DatasetPath = Annotated[ResourceId, Path(description="The dataset's id.")]
 TransferPath = Annotated[ResourceId, Path(description="The transfer's id.")]

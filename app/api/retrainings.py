@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from app.api.bodies import StrictRoute
-from app.api.dependencies import LOCATION, FromKey, FromServices, answered
+from app.api.dependencies import LOCATION, FromCaller, FromKey, FromServices, answered
 from app.api.problems import problems
 from app.api.schemas.base import PageParameters, PageView, ResourceId
 from app.api.schemas.retrainings import RetrainingBody, RetrainingView
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/v1", tags=["retrainings"], route_class=StrictRoute)
     response_model=RetrainingView,
     responses={**problems(409, 413, 415, 507), 202: LOCATION},
 )
-def retrain(body: RetrainingBody, services: FromServices, key: FromKey) -> Response:
+def retrain(body: RetrainingBody, services: FromServices, key: FromKey, caller: FromCaller) -> Response:
     """Train a model's hyperparameters on new plays, and move the alias if the gates let it.
 
     The source of its dataset is read anew, with the plays sent since where it has `user_id` and `played_at` and neither
@@ -31,7 +31,7 @@ def retrain(body: RetrainingBody, services: FromServices, key: FromKey) -> Respo
     retraining = services.retrainings.request(
         alias=body.alias,
         model_id=body.model_id,
-        spec=body.spec(services.gates.defaults),
+        spec=body.spec(services.gates.defaults, asked_by=caller),
         idempotency=None if key is None else key.once(RetrainingView.of),
     )
     return answered(retraining, RetrainingView.of, status=HTTPStatus.ACCEPTED, collection="/v1/retrainings")

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from app.api.bodies import StrictRoute
-from app.api.dependencies import LOCATION, VERSION_TAG, FromKey, FromServices, StudyPath, answered
+from app.api.dependencies import LOCATION, VERSION_TAG, FromCaller, FromKey, FromServices, StudyPath, answered
 from app.api.problems import problems
 from app.api.schemas.base import PageParameters, PageView
 from app.api.schemas.models import ModelView, PromotionBody
@@ -106,7 +106,11 @@ def resume_study(study_id: StudyPath, services: FromServices) -> StudySummaryVie
     responses={**problems(404, 409, 413, 415, 507), 202: LOCATION},
 )
 def promote_study(
-    study_id: StudyPath, services: FromServices, key: FromKey, body: PromotionBody = DEFAULT_PROMOTION
+    study_id: StudyPath,
+    services: FromServices,
+    key: FromKey,
+    caller: FromCaller,
+    body: PromotionBody = DEFAULT_PROMOTION,
 ) -> Response:
     """Ask for a model of a completed study's best trial, or of another trial; the alias moves to it once it is built.
 
@@ -121,6 +125,7 @@ def promote_study(
         trial_id=body.trial_id,
         gates=None if body.gates is None else body.gates.over(services.gates.defaults),
         override_reason=body.override_reason,
+        asked_by=caller,
         neighbours=None if body.neighbours is None else TableTiming(body.neighbours),
         idempotency=None if key is None else key.once(ModelView.of),
     )

@@ -181,6 +181,8 @@ class Model:
     segment: str | None = None
     override_reason: str | None = None
     """Why the alias moves even where a gate refuses."""
+    asked_by: str | None = None
+    """The id of the API key that asked for it."""
     neighbours: TableTiming | None = None
     attempt: int = 0
     lease: Lease | None = None

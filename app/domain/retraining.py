@@ -46,12 +46,14 @@ class RetrainingSpec:
     """What is asked for: `dataset_id` names a dataset to train on instead of the source read anew.
 
     `gates` and `override_reason` are those of the promotion; without `promotes` no alias moves.
+    `asked_by` is the id of the API key, None where the schedule asked.
     """
 
     dataset_id: str | None = None
     gates: GateLimits = field(default_factory=GateLimits)
     promotes: bool = True
     override_reason: str | None = None
+    asked_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -279,6 +279,7 @@ class RetrainingService:
             segment=_segment(unit, source, alias),
             gates=spec.gates,
             override_reason=spec.override_reason,
+            asked_by=spec.asked_by,
         )
         model = self._models.added(unit, study.id, wanted)
         return _moved(replace(retraining, model_id=model.id), RetrainingState.BUILDING)

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.api.world import World
+from tests.keys import KEY_ID
 from tests.processes import until
 
 
@@ -16,6 +17,8 @@ def test_an_alias_is_assigned_rolled_back_and_remembered(world: World) -> None:
     assert (put.json()["alias"], put.json()["generation"]) == ("challenger", 1)
     assert [entry["alias"] for entry in world.client.get("/v1/aliases").json()["items"]] == ["challenger", "production"]
     history = world.client.get("/v1/aliases/production/history").json()
+    moved_again = world.client.get("/v1/aliases/challenger/moves").json()["items"]
+    assert {move["moved_by"] for move in history["items"] + moved_again} == {KEY_ID}
     assert [move["reason"] for move in history["items"]] == ["rollback", "promotion", "promotion"]
     assert history["items"][0]["previous_model_id"] == second
     page = world.client.get("/v1/aliases/production/history", params={"limit": 2}).json()

@@ -62,11 +62,11 @@ def test_a_dataset_and_a_model_of_a_killed_worker_are_made_by_another(sqlite_hou
     assert isinstance(model, Model)
     until(lambda: models.get(model.id).lease is not None, "a worker builds the model")
     kill(second)
-    assert models.aliases() == ()
+    assert sqlite_house.container.aliases.all() == ()
     sqlite_house.worker()
     until(lambda: models.get(model.id).state is ModelState.READY, "another has built it")
     assert models.get(model.id).attempt == 2
-    assert [move.model_id for move in models.history("production", limit=10).rows] == [model.id]
+    assert [move.model_id for move in sqlite_house.container.aliases.moves("production", limit=10).rows] == [model.id]
     assert sqlite_house.kept("datasets") == [artifact_name(dataset.id, 2)]
     assert sqlite_house.kept("models") == [artifact_name(model.id, 2)]
 

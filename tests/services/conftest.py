@@ -27,6 +27,7 @@ from app.domain.tuning.stopping import Stopping
 from app.domain.tuning.study import Study, StudySpec
 from app.domain.tuning.suggester import Observation
 from app.domain.tuning.warm_start import WarmStart
+from app.services.aliases import AliasService
 from app.services.asking import AskingService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
@@ -79,6 +80,7 @@ class House:
     studies: StudyService
     trials: TrialService
     models: ModelService
+    aliases: AliasService
     gates: GateService
     tables: TableService
     comparisons: ComparisonService
@@ -141,6 +143,7 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
     )
     studies = StudyService(units, ids=ids, signals=signals)
     gates = GateService(units, store=store, read_ranks=partial(read_ranks, pair_set="test"))
+    aliases = AliasService(units, gates=gates)
     tables = TableService(
         units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch, n_neighbours=N_NEIGHBOURS
     )
@@ -163,8 +166,17 @@ def house(database_url: str, tmp_path: Path) -> Iterator[House]:
         studies=studies,
         trials=trials,
         gates=gates,
+        aliases=aliases,
         models=ModelService(
-            units, store=store, ids=ids, signals=signals, lease=LEASE, watch=watch, gates=gates, tables=tables
+            units,
+            store=store,
+            ids=ids,
+            signals=signals,
+            lease=LEASE,
+            watch=watch,
+            aliases=aliases,
+            default_gates=gates.defaults,
+            tables=tables,
         ),
         tables=tables,
         comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),

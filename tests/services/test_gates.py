@@ -11,8 +11,8 @@ from app.domain.gates import GateLimits, GateName, GateState
 from app.domain.models import Fit, IndexFacts, Latency, Model, ModelState, Rival
 from app.domain.tuning.study import Study
 from app.domain.tuning.trial import TrialOutcome
+from app.services.artifacts import MODELS
 from app.services.leasing import artifact_name
-from app.services.models import KIND
 from tests.services.conftest import House
 from tests.values import N_OF_SEGMENT, measured_on, outcome, ranks_of, study_spec
 
@@ -83,16 +83,16 @@ def test_a_worse_model_is_ready_the_alias_stays_and_a_reason_moves_it_later(hous
     assert worse.promotion is not None
     assert (worse.promotion.state, worse.promotion.generation) == ("refused", None)
     assert (states(worse)["paired"], states(worse)["segments"]) == ("failed", "failed")
-    assert house.models.alias("production").model_id == live.id
+    assert house.aliases.get("production").model_id == live.id
 
     with pytest.raises(GatesRefused, match="override_reason") as refused:
-        house.models.assign("production", model_id=worse.id)
+        house.aliases.assign("production", model_id=worse.id)
     assert refused.value.reports == worse.promotion.reports
-    assert house.models.alias("production").generation == 1
+    assert house.aliases.get("production").generation == 1
 
-    moved = house.models.assign("production", model_id=worse.id, override_reason="a licence ends", moved_by="ops")
+    moved = house.aliases.assign("production", model_id=worse.id, override_reason="a licence ends", moved_by="ops")
     assert (moved.model_id, moved.generation) == (worse.id, 2)
-    (move, first) = house.models.history("production", limit=9).rows
+    (move, first) = house.aliases.moves("production", limit=9).rows
     assert (move.override_reason, move.moved_by, move.reports) == ("a licence ends", "ops", worse.promotion.reports)
     assert first.override_reason is None
 
@@ -101,7 +101,7 @@ def test_a_rollback_asks_no_gate(house: House) -> None:
     dataset = house.ready_dataset(SEGMENTS).id
     worse = built(house, study_with(house, dataset, (30, 30)))
     built(house, study_with(house, dataset, (90, 90)))
-    assert house.models.rollback("production").model_id == worse.id
+    assert house.aliases.rollback("production").model_id == worse.id
 
 
 def test_a_better_model_moves_and_its_reason_is_not_kept_for_no_gate_refused(house: House) -> None:
@@ -109,8 +109,8 @@ def test_a_better_model_moves_and_its_reason_is_not_kept_for_no_gate_refused(hou
     built(house, study_with(house, dataset, (50, 50)))
     better = built(house, study_with(house, dataset, (90, 90)), override_reason="just in case")
     assert states(better)["paired"] == "passed"
-    assert house.models.alias("production").model_id == better.id
-    assert house.models.history("production", limit=1).rows[0].override_reason is None
+    assert house.aliases.get("production").model_id == better.id
+    assert house.aliases.moves("production", limit=1).rows[0].override_reason is None
 
 
 def test_a_promotion_brings_its_own_gates_and_may_override_them(house: House) -> None:
@@ -119,10 +119,10 @@ def test_a_promotion_brings_its_own_gates_and_may_override_them(house: House) ->
     strict = GateLimits(paired_rule="better")
     refused = built(house, study_with(house, dataset, (50, 50)), gates=strict)
     assert states(refused)["paired"] == "failed"
-    assert house.models.alias("production").model_id == live.id
+    assert house.aliases.get("production").model_id == live.id
     moved = built(house, study_with(house, dataset, (50, 50)), gates=strict, override_reason="wanted")
-    assert house.models.alias("production").model_id == moved.id
-    assert house.models.history("production", limit=1).rows[0].override_reason == "wanted"
+    assert house.aliases.get("production").model_id == moved.id
+    assert house.aliases.moves("production", limit=1).rows[0].override_reason == "wanted"
 
 
 def test_models_of_other_plays_are_compared_only_where_the_live_one_was_measured_on_them(house: House) -> None:
@@ -132,13 +132,13 @@ def test_models_of_other_plays_are_compared_only_where_the_live_one_was_measured
     assert {states(apart)[name] for name in BESIDE_LIVE} == {"not_applicable"}
     assert apart.promotion is not None
     assert "another dataset" in str(apart.promotion.reports[0].gates[0].reason)
-    assert house.models.alias("production").model_id == live.id
+    assert house.aliases.get("production").model_id == live.id
 
     worse = built(house, study_with(house, elsewhere, (30, 30)), rival_hits=(60, 60))
     assert states(worse)["paired"] == "failed"
     better = built(house, study_with(house, elsewhere, (90, 90)), rival_hits=(60, 60))
     assert {states(better)[name] for name in BESIDE_LIVE} == {"passed"}
-    assert house.models.alias("production").model_id == better.id
+    assert house.aliases.get("production").model_id == better.id
 
 
 def test_what_is_damaged_passes_for_no_figure(house: House) -> None:
@@ -149,7 +149,7 @@ def test_what_is_damaged_passes_for_no_figure(house: House) -> None:
         path.write_bytes(b"nothing")
     report = house.gates.preview(model.id, alias="production", segment=None, limits=None)
     assert report.live_model_id == model.id
-    rolled = house.models.rollback("production")
+    rolled = house.aliases.rollback("production")
     report = house.gates.preview(model.id, alias="production", segment=None, limits=None)
     assert (report.live_model_id, report.gates[0].state) == (rolled.model_id, GateState.NOT_APPLICABLE)
 
@@ -158,14 +158,14 @@ def test_a_bundle_moves_whole_and_is_rolled_back_whole(house: House) -> None:
     dataset = house.ready_dataset(SEGMENTS).id
     first = built(house, study_with(house, dataset, (50, 50)))
     second = built(house, study_with(house, dataset, (50, 50)))
-    moved = house.models.assign("production", model_id=first.id, segments={"ar": second.id})
+    moved = house.aliases.assign("production", model_id=first.id, segments={"ar": second.id})
     assert (moved.generation, moved.model_id, moved.segments) == (3, first.id, {"ar": second.id})
-    (target,) = house.models.targets()
+    (target,) = house.aliases.targets()
     assert [target.files_of(each.id) for each in (first, second)] == [f"{first.id}-1", f"{second.id}-1"]
     third = built(house, study_with(house, dataset, (90, 90)), segment="en")
-    assert house.models.alias("production").segments == {"ar": second.id, "en": third.id}
-    assert house.models.rollback("production").segments == {"ar": second.id}
-    assert house.models.rollback("production").segments == {}
+    assert house.aliases.get("production").segments == {"ar": second.id, "en": third.id}
+    assert house.aliases.rollback("production").segments == {"ar": second.id}
+    assert house.aliases.rollback("production").segments == {}
 
 
 def test_each_changed_member_of_a_bundle_is_judged_on_its_segment_s_pairs(house: House) -> None:
@@ -174,14 +174,14 @@ def test_each_changed_member_of_a_bundle_is_judged_on_its_segment_s_pairs(house:
     english = built(house, study_with(house, dataset, (10, 90)))
     assert english.promotion is not None
     assert english.promotion.state == "refused"
-    house.models.assign("production", model_id=arabic.id, segments={"en": english.id})
-    (move,) = house.models.history("production", limit=1).rows
+    house.aliases.assign("production", model_id=arabic.id, segments={"en": english.id})
+    (move,) = house.aliases.moves("production", limit=1).rows
     (report,) = move.reports
     assert (report.segment, report.model_id, report.live_model_id) == ("en", english.id, arabic.id)
     assert report.gates[0].figures["n"] == N_OF_SEGMENT
     assert report.gates[0].figures["difference"] == pytest.approx(0.4)
     with pytest.raises(GatesRefused) as refused:
-        house.models.assign("production", model_id=english.id, segments={"en": arabic.id})
+        house.aliases.assign("production", model_id=english.id, segments={"en": arabic.id})
     assert [(each.segment, each.is_passed) for each in refused.value.reports] == [(None, False), ("en", False)]
 
 
@@ -193,16 +193,16 @@ def test_a_bundle_names_ready_models_and_segments_that_there_are(house: House) -
     model = built(house, study)
     for segments, pointer in (({"fr": model.id}, "/segments"), ({"a/r": "mdl_none"}, "/segments/a~1r")):
         with pytest.raises(InvalidRequest) as refused:
-            house.models.assign("production", model_id=model.id, segments=segments)
+            house.aliases.assign("production", model_id=model.id, segments=segments)
         assert refused.value.pointer == pointer
     with pytest.raises(InvalidRequest, match="segment 'fr'"):
         house.models.promote(study, segment="fr")
     with pytest.raises(InvalidRequest, match="at most"):
-        house.models.assign("production", model_id=model.id, segments={f"s{n}": model.id for n in range(201)})
+        house.aliases.assign("production", model_id=model.id, segments={f"s{n}": model.id for n in range(201)})
     waiting = house.models.promote(study)
     assert isinstance(waiting, Model)
     with pytest.raises(Conflict, match="building"):
-        house.models.assign("production", model_id=model.id, segments={"ar": waiting.id})
+        house.aliases.assign("production", model_id=model.id, segments={"ar": waiting.id})
 
 
 def test_the_files_of_a_rival_s_pairs_are_part_of_the_model(house: House) -> None:
@@ -210,5 +210,5 @@ def test_the_files_of_a_rival_s_pairs_are_part_of_the_model(house: House) -> Non
     elsewhere = house.ready_dataset(SEGMENTS, fingerprint="e" * 64).id
     model = built(house, study_with(house, elsewhere, (90, 90)), rival_hits=(60, 60))
     assert "test.npz" in {file.name for file in model.files}
-    assert (house.root / KIND / artifact_name(model.id, model.attempt) / "test.npz").exists()
+    assert (house.root / MODELS / artifact_name(model.id, model.attempt) / "test.npz").exists()
     assert replace(model, lease=None) == house.models.get(model.id)

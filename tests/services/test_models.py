@@ -5,7 +5,8 @@ import pytest
 from app.domain.errors import Conflict, InvalidRequest, LostLease, NotFound, StaleGeneration
 from app.domain.lease import Failure, HeartbeatAnswer, Progress
 from app.domain.models import Fit, IndexFacts, Model, ModelState
-from app.services.models import KIND, ModelWork
+from app.services.artifacts import MODELS
+from app.services.models import ModelWork
 from tests.services.conftest import LEASE, House
 from tests.values import outcome
 
@@ -69,13 +70,13 @@ def test_a_model_knows_its_lineage_and_the_winner_s_figures(house: House) -> Non
 def test_the_alias_moves_when_the_model_is_ready_and_not_before(house: House) -> None:
     study_id = completed_study(house)
     promoted(house, study_id)
-    assert house.models.aliases() == ()
+    assert house.aliases.all() == ()
     ready = house.models.complete(claim(house).claim, staged=house.staged(), index=INDEX)
     assert ready.state is ModelState.READY
     assert [file.name for file in ready.files] == ["input.npy"]
-    alias = house.models.alias("production")
+    alias = house.aliases.get("production")
     assert (alias.model_id, alias.generation) == (ready.id, 1)
-    (target,) = house.models.targets()
+    (target,) = house.aliases.targets()
     assert target.files == f"{ready.id}-1"
 
 
@@ -83,52 +84,52 @@ def test_an_alias_is_assigned_only_to_a_ready_model(house: House) -> None:
     study_id = completed_study(house)
     waiting = promoted(house, study_id)
     with pytest.raises(Conflict, match="building"):
-        house.models.assign("challenger", model_id=waiting.id)
+        house.aliases.assign("challenger", model_id=waiting.id)
     with pytest.raises(InvalidRequest, match="no model"):
-        house.models.assign("challenger", model_id="mdl_none")
+        house.aliases.assign("challenger", model_id="mdl_none")
     ready = house.models.complete(claim(house).claim, staged=house.staged(), index=INDEX)
-    assert house.models.assign("challenger", model_id=ready.id, if_match=0).generation == 1
+    assert house.aliases.assign("challenger", model_id=ready.id, if_match=0).generation == 1
 
 
 def test_a_stale_generation_is_refused_with_the_present_one(house: House) -> None:
     model = built(house, completed_study(house))
-    house.models.assign("production", model_id=model.id, if_match=1)
+    house.aliases.assign("production", model_id=model.id, if_match=1)
     with pytest.raises(StaleGeneration) as refused:
-        house.models.assign("production", model_id=model.id, if_match=1)
+        house.aliases.assign("production", model_id=model.id, if_match=1)
     assert refused.value.actual == 2
 
 
 def test_rolling_back_goes_back_one_model_each_time(house: House) -> None:
     study_id = completed_study(house)
     first, second, third = (built(house, study_id) for _ in range(3))
-    assert house.models.rollback("production").model_id == second.id
-    assert house.models.rollback("production").model_id == first.id
+    assert house.aliases.rollback("production").model_id == second.id
+    assert house.aliases.rollback("production").model_id == first.id
     with pytest.raises(Conflict, match="no model to go back to"):
-        house.models.rollback("production")
-    assert house.models.assign("production", model_id=third.id).generation == 6
-    assert house.models.rollback("production").model_id == first.id
+        house.aliases.rollback("production")
+    assert house.aliases.assign("production", model_id=third.id).generation == 6
+    assert house.aliases.rollback("production").model_id == first.id
 
 
 def test_the_history_of_an_alias_is_complete_and_paged(house: House) -> None:
     study_id = completed_study(house)
     first, second = built(house, study_id), built(house, study_id)
-    house.models.rollback("production", if_match=2)
-    page = house.models.history("production", limit=2)
+    house.aliases.rollback("production", if_match=2)
+    page = house.aliases.moves("production", limit=2)
     assert [(move.generation, move.reason, move.model_id) for move in page.rows] == [
         (3, "rollback", first.id),
         (2, "promotion", second.id),
     ]
     assert page.next_cursor is not None
-    rest = house.models.history("production", limit=2, before=int(page.next_cursor))
+    rest = house.aliases.moves("production", limit=2, before=int(page.next_cursor))
     assert [move.previous_model_id for move in rest.rows] == [None]
     assert rest.next_cursor is None
 
 
 def test_an_unknown_alias_is_not_found(house: House) -> None:
     for call in (
-        lambda: house.models.alias("production"),
-        lambda: house.models.rollback("production"),
-        lambda: house.models.history("production", limit=1),
+        lambda: house.aliases.get("production"),
+        lambda: house.aliases.rollback("production"),
+        lambda: house.aliases.moves("production", limit=1),
     ):
         with pytest.raises(NotFound):
             call()
@@ -154,9 +155,9 @@ def test_a_dead_worker_s_model_is_built_again_and_the_late_one_refused(house: Ho
     assert house.models.heartbeat(late.claim) is HeartbeatAnswer.LOST
     with pytest.raises(LostLease):
         house.models.complete(late.claim, staged=house.staged(), index=INDEX)
-    assert not (house.root / KIND / f"{late.model.id}-1").exists()
+    assert not (house.root / MODELS / f"{late.model.id}-1").exists()
     house.models.complete(current.claim, staged=house.staged(), index=INDEX)
-    assert house.models.alias("production").generation == 1
+    assert house.aliases.get("production").generation == 1
 
 
 def test_a_completion_reported_twice_moves_the_alias_once(house: House) -> None:
@@ -164,7 +165,7 @@ def test_a_completion_reported_twice_moves_the_alias_once(house: House) -> None:
     work, staged = claim(house), house.staged()
     first = house.models.complete(work.claim, staged=staged, index=INDEX)
     assert house.models.complete(work.claim, staged=staged, index=INDEX) == first
-    assert house.models.alias("production").generation == 1
+    assert house.aliases.get("production").generation == 1
 
 
 def test_a_model_that_cannot_be_built_fails_and_leaves_the_alias_alone(house: House) -> None:
@@ -172,7 +173,7 @@ def test_a_model_that_cannot_be_built_fails_and_leaves_the_alias_alone(house: Ho
     crash = Failure(code="crashed", reason="signal 11")
     states = [house.models.fail(claim(house).claim, crash, is_final=False).state for _ in range(3)]
     assert states == [ModelState.BUILDING, ModelState.BUILDING, ModelState.FAILED]
-    assert house.models.aliases() == ()
+    assert house.aliases.all() == ()
 
 
 def test_a_released_model_is_claimed_again_at_no_cost(house: House) -> None:

@@ -47,7 +47,7 @@ def asked(house: House, model: Model, *, is_rebuilt: bool = False) -> NeighbourT
 @pytest.mark.parametrize("timing", [None, TableTiming.AFTER])
 def test_a_model_is_live_before_its_table_is_even_begun(house: House, timing: TableTiming | None) -> None:
     model = built(house, neighbours=timing)
-    assert house.models.alias("production").model_id == model.id
+    assert house.aliases.get("production").model_id == model.id
     table = table_of(house, model)
     assert (table.state, table.n_neighbours, table.attempt) == (TableState.WAITING, 3, 0)
     assert N_NEIGHBOURS > 3

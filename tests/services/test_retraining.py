@@ -136,7 +136,7 @@ def test_the_same_parameters_are_measured_fitted_whole_and_promoted_on_new_plays
     )
     assert model.promotion is not None
     assert model.promotion.state == "moved"
-    assert house.models.alias("production").model_id == model.id
+    assert house.aliases.get("production").model_id == model.id
     study = house.studies.get(str(facts.retraining.study_id))
     assert [trial.role for trial in house.studies.trials(study.study.id, limit=9).rows] == [
         TrialRole.SEARCH,
@@ -154,7 +154,7 @@ def test_a_worse_one_is_built_and_does_not_go_live(house: House) -> None:
     assert model.promotion is not None
     assert model.promotion.state == "refused"
     assert retrainings.get(retraining.id).retraining.state is RetrainingState.ENDED
-    assert house.models.alias("production").model_id == live.id
+    assert house.aliases.get("production").model_id == live.id
 
 
 def test_plays_sent_since_go_with_the_source_also_in_the_next_one(house: House) -> None:

@@ -276,6 +276,7 @@ models = sa.Table(
     sa.Column("index", Document(IndexFacts)),
     sa.Column("segment", sa.String(256)),
     sa.Column("override_reason", sa.String(500)),
+    sa.Column("asked_by", sa.String(200)),
     sa.Column("latency", Document(Latency)),
     sa.Column("rival", Document(Rival)),
     sa.Column("gates", Document(GateLimits)),

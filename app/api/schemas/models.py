@@ -435,7 +435,9 @@ class AliasMoveView(View):
     reason: Literal["promotion", "assignment", "rollback"]
     gates: list[GateReportView] = Field(description="What each changed member showed; a rollback asks for nothing.")
     override_reason: str | None = Field(description="Why it was made although a gate refused.")
-    moved_by: str | None = Field(description="The API key that asked for it.")
+    moved_by: str | None = Field(
+        description="The id of the API key that asked for it; null where none did: a schedule, or keys are off."
+    )
     moved_at: datetime
 
     @classmethod

@@ -33,13 +33,14 @@ class RetrainingBody(Body):
         default=None, description="Why the alias moves even where a gate refuses; kept with the move."
     )
 
-    def spec(self, defaults: GateLimits) -> RetrainingSpec:
+    def spec(self, defaults: GateLimits, *, asked_by: str | None) -> RetrainingSpec:
         """What is asked for."""
         return RetrainingSpec(
             dataset_id=self.dataset_id,
             gates=defaults if self.gates is None else self.gates.over(defaults),
             promotes=self.promotes,
             override_reason=self.override_reason,
+            asked_by=asked_by,
         )
 
 

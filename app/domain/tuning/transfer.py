@@ -18,7 +18,6 @@ from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import kendalltau, rankdata
 
 from app.domain.errors import InvalidRequest
 
@@ -116,10 +115,14 @@ def _intervals(x: Values, y: Values) -> tuple[tuple[float, float], tuple[float, 
 def _spearman(x: Values, y: Values) -> float | None:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
+    from scipy.stats import rankdata  # noqa: PLC0415 - it takes a second, and every program that starts loads this module
+
     return float(np.clip(np.corrcoef(rankdata(x), rankdata(y))[0, 1], -1.0, 1.0))
 
 
 def _kendall(x: Values, y: Values) -> float | None:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
+    from scipy.stats import kendalltau  # noqa: PLC0415
+
     return float(kendalltau(x, y).statistic)
