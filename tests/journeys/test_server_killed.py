@@ -8,7 +8,7 @@ import uuid
 import httpx2
 
 from app.domain.tuning.study import StudyState
-from tests.journeys.house import SLOW, House
+from tests.journeys.house import PATIENT_LEASE_S, SLOW, House
 from tests.journeys.http import answered, client, ended_study, study_body
 from tests.processes import until
 
@@ -20,7 +20,7 @@ SEED = 20_261_124
 
 def test_a_study_goes_on_while_its_server_is_killed_and_its_key_still_gives_the_same_answer(house: House) -> None:
     server = house.server()
-    house.worker()
+    house.worker(lease_s=PATIENT_LEASE_S)
     body = study_body(house.dataset(), epochs=SLOW)
     key = {"Idempotency-Key": uuid.uuid4().hex}
     with client(server) as http:

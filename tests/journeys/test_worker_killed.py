@@ -9,7 +9,7 @@ from app.domain.models import Model, ModelState
 from app.domain.tuning.study import OPEN_STATES
 from app.domain.tuning.trial import Trial, TrialState
 from app.services.leasing import artifact_name
-from tests.journeys.house import LEASE_S, SLOW, House, assert_tidy
+from tests.journeys.house import PATIENT_LEASE_S, SLOW, House, assert_tidy
 from tests.processes import descendants, is_alive, kill, runners, trial_children, until
 
 N_KILLS = 3
@@ -17,7 +17,7 @@ SEED = 20_261_123
 
 
 def test_the_trial_of_a_killed_worker_runs_again_with_the_same_point_and_counts_once(house: House) -> None:
-    first, second = house.worker(), house.worker()
+    first, second = (house.worker(lease_s=PATIENT_LEASE_S) for _ in range(2))
     study = house.study(epochs=SLOW, n_initial=2)
     caught = house.caught_training(study)
     before = {trial.number: trial.parameters for trial in house.trials(study)}
@@ -32,7 +32,7 @@ def test_the_trial_of_a_killed_worker_runs_again_with_the_same_point_and_counts_
     until(
         lambda: house.container.studies.trial(caught.id).attempt == 2,
         "another worker takes the trial",
-        within_s=LEASE_S + 15 - (time.monotonic() - killed_at),
+        within_s=PATIENT_LEASE_S + 15 - (time.monotonic() - killed_at),
     )
 
     house.assert_complete(study)

@@ -3,7 +3,7 @@
 import subprocess
 
 from app.domain.tuning.trial import TrialState
-from tests.journeys.house import ENDLESS, LABORIOUS, SLOW, House
+from tests.journeys.house import ENDLESS, LABORIOUS, PATIENT_LEASE_S, SLOW, House
 from tests.processes import descendants, is_alive, until
 
 
@@ -29,7 +29,7 @@ def test_without_grace_the_trial_is_handed_back_and_the_attempt_does_not_count(h
 
 def test_within_the_grace_the_trial_is_finished_and_no_other_begun(sqlite_house: House) -> None:
     house = sqlite_house
-    worker = house.worker(grace_s=60.0)
+    worker = house.worker(grace_s=60.0, lease_s=PATIENT_LEASE_S)
     study = house.study(epochs=SLOW)
     caught = house.caught_training(study)
     n_begun = len(house.trials(study))
