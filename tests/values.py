@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
 from app.domain.datasets import Counts, DatasetSpec, LengthQuantiles, SourceReference, Statistics
+from app.domain.experiments.experiment import Experiment, ExperimentSpec, ExperimentState, Variant
+from app.domain.experiments.metrics import MetricRole, from_preset
 from app.domain.measurement import EpochMeasurement, Estimate, Measurement, Scores
 from app.domain.pairing import PairRanks, Ranks, pair_values
 from app.domain.training import DEFAULT_TRAINER, Trainer
@@ -160,3 +163,20 @@ def measured_on(ranks: PairRanks, *, coverage: float = 0.5) -> Measurement:
         segments={name: scores(ranks.of_segment(name)) for name in ranks.segments},
         coverage=coverage,
     )
+
+
+def experiment_spec(**changes: Any) -> ExperimentSpec:  # noqa: ANN401 - any field
+    """Two variants by alias, measured by seconds a session."""
+    asked: dict[str, Any] = {
+        "name": "tuned against old",
+        "hypothesis": "The tuned model is listened to longer.",
+        "variants": (Variant(name="control", alias="production"), Variant(name="treatment", alias="challenger")),
+        "metrics": (from_preset("seconds_per_session", MetricRole.GOAL),),
+        **changes,
+    }
+    return ExperimentSpec(**asked)
+
+
+def experiment(identity: str = "exp_1", **changes: Any) -> Experiment:  # noqa: ANN401 - any field of the specification
+    """A draft."""
+    return Experiment(id=identity, spec=experiment_spec(**changes), state=ExperimentState.DRAFT, created_at=NOON)

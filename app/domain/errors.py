@@ -14,7 +14,8 @@
     │   ├── GatesRefused      a model does not show what its alias asks of it
     │   ├── ModelNotLive      a model was asked that no alias points to
     │   ├── StaleGeneration   an alias moved since it was read
-    │   ├── StaleVersion      a study was changed since it was read
+    │   ├── StaleVersion      a study or an experiment was changed since it was read
+    │   ├── LayerFull         a layer has not so many users left for one more experiment
     │   └── KeyReused         an idempotency key came back with another request
     ├── TooLarge              an upload exceeds the limit
     ├── NothingLive           no model is live under that alias
@@ -147,14 +148,25 @@ class StaleGeneration(Conflict):
 
 
 class StaleVersion(Conflict):
-    """`If-Match` named a version that is no longer the study's."""
+    """`If-Match` named a version that is no longer that of the study or the experiment."""
 
     code = "stale_version"
 
-    def __init__(self, *, study_id: str, expected: int, actual: int) -> None:
-        super().__init__(f"Study {study_id!r} is at version {actual}, not {expected}: read it again.")
+    def __init__(self, *, identity: str, expected: int, actual: int, kind: str = "study") -> None:
+        super().__init__(f"{kind.capitalize()} {identity!r} is at version {actual}, not {expected}: read it again.")
         self.expected = expected
         self.actual = actual
+
+
+class LayerFull(Conflict):
+    """The layer's other experiments leave fewer users than were asked for; both are shares of all users."""
+
+    code = "layer_full"
+
+    def __init__(self, *, wanted: float, free: float) -> None:
+        super().__init__(f"Only {free:.2%} of the users are free in this layer, not {wanted:.2%}.")
+        self.wanted = wanted
+        self.free = free
 
 
 class KeyReused(Conflict):

@@ -240,6 +240,9 @@ class Alias:
         return Bundle(default=self.model_id, segments=self.segments)
 
 
+MoveReason = Literal["promotion", "assignment", "rollback", "experiment"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AliasMove:
     """One move of an alias, never changed or removed. `override_reason` is why it was made against its gates."""
@@ -248,19 +251,21 @@ class AliasMove:
     generation: int
     model_id: str
     previous_model_id: str | None
-    reason: Literal["promotion", "assignment", "rollback"]
+    reason: MoveReason
     moved_at: datetime
     segments: dict[str, str] = field(default_factory=dict)
     reports: tuple[GateReport, ...] = ()
     override_reason: str | None = None
     moved_by: str | None = None
     """The API key that asked for it, where there was one."""
+    experiment_id: str | None = None
+    """The experiment whose decision it is."""
 
 
 def bundle_before(moves: list[AliasMove]) -> Bundle | None:
     """The models that a rollback goes back to, given every move by generation; None when there are none before.
 
-    A promotion or an assignment lays its models on a pile, a rollback takes the top ones off: rolling back twice goes
+    Every move but a rollback lays its models on a pile, a rollback takes the top ones off: rolling back twice goes
     back two moves rather than forth again.
     """
     pile: list[Bundle] = []

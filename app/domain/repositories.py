@@ -11,6 +11,8 @@ from typing import Any, Protocol, Self, TypeVar
 from app.domain.catalogue import CatalogueSong
 from app.domain.datasets import Dataset, Upload
 from app.domain.events import Event
+from app.domain.experiments.experiment import Experiment, ExperimentState
+from app.domain.experiments.exposure import Exposed, Exposure
 from app.domain.keys import ApiKey
 from app.domain.lease import Claim, Progress
 from app.domain.listeners import CacheState, Erasure, SongCount, StoredPlay
@@ -278,6 +280,53 @@ class RetrainingRepository(Repository[Retraining], Protocol):
         ...
 
 
+class ExperimentRepository(Repository[Experiment], Protocol):
+    """Experiments."""
+
+    def in_states(self, *states: ExperimentState) -> list[Experiment]:
+        """Those in one of these states, oldest first."""
+        ...
+
+    def live_in_layer(self, layer: str) -> list[Experiment]:
+        """The running and paused ones of a layer, oldest first; nobody else gives its buckets out meanwhile."""
+        ...
+
+    def delete(self, identity: str) -> None:
+        """Remove one that has no exposures."""
+        ...
+
+
+class ExposureRepository(Protocol):
+    """Who was exposed to which variant."""
+
+    def find(self, experiment_id: str, user_id: str) -> Exposure | None:
+        """The user's exposure to an experiment."""
+        ...
+
+    def of_users(self, experiment_id: str, user_ids: Sequence[str]) -> dict[str, Exposure]:
+        """The exposures of users who have one."""
+        ...
+
+    def of_user(self, user_id: str) -> list[Exposure]:
+        """All exposures of a user, by experiment."""
+        ...
+
+    def record(self, experiment_id: str, told: Sequence[Exposure]) -> list[Exposed]:
+        """Store those of users who were not exposed; what is stored of each afterwards, in order.
+
+        A user who was seen with another variant before has crossed, the first time at the instant told.
+        """
+        ...
+
+    def counts(self, experiment_id: str) -> dict[str, tuple[int, int]]:
+        """By variant: users exposed, and those of them who crossed."""
+        ...
+
+    def delete_of(self, user_id: str) -> int:
+        """Remove all exposures of a user; how many there were."""
+        ...
+
+
 class UploadRepository(Protocol):
     """Uploads."""
 
@@ -439,6 +488,8 @@ class UnitOfWork(Protocol):
     aliases: AliasRepository
     shadows: ShadowRepository
     retrainings: RetrainingRepository
+    experiments: ExperimentRepository
+    exposures: ExposureRepository
     plays: PlayRepository
     catalogue: CatalogueRepository
     listeners: ListenerRepository

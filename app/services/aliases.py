@@ -10,11 +10,11 @@ Promotions, assignments and retrainings all move them through `judged_move`.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from app.domain.errors import Conflict, GatesRefused, InvalidRequest, NotFound, StaleGeneration
 from app.domain.gates import GateLimits, GateReport
-from app.domain.models import Alias, AliasMove, Bundle, Model, ModelState, bundle_before
+from app.domain.models import Alias, AliasMove, Bundle, Model, ModelState, MoveReason, bundle_before
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.serving import AliasTarget
 from app.services.gating import GateService
@@ -52,10 +52,11 @@ class Verdict:
 class Cause:
     """Why an alias moves, and whose key asked for it."""
 
-    reason: Literal["promotion", "assignment", "rollback"]
+    reason: MoveReason
     override_reason: str | None = None
     moved_by: str | None = None
     if_match: int | None = None
+    experiment_id: str | None = None
 
 
 class AliasService:
@@ -181,6 +182,7 @@ def moved(unit: UnitOfWork, name: str, after: Bundle, cause: Cause, *, reports: 
             reports=reports,
             override_reason=None if all(report.is_passed for report in reports) else cause.override_reason,
             moved_by=cause.moved_by,
+            experiment_id=cause.experiment_id,
         )
     )
 

@@ -111,7 +111,7 @@ class StudyLife:
         with self._units() as unit:
             study = unit.studies.lock(study_id)
             if if_match is not None and if_match != study.version:
-                raise StaleVersion(study_id=study_id, expected=if_match, actual=study.version)
+                raise StaleVersion(identity=study_id, expected=if_match, actual=study.version)
             study = self._changed(unit, study, changes)
             unit.studies.save(study)
             unit.commit()

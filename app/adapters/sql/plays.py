@@ -56,6 +56,19 @@ def insert_into(connection: Connection, table: sa.Table) -> postgresql.Insert | 
     return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
 
 
+def json_rows(connection: Connection, document: str, columns: Sequence[sa.Column[Any]]) -> sa.Select[Any]:
+    """The rows of a JSON array of arrays, in its order: values for these columns."""
+    if connection.dialect.name == "postgresql":
+        rows = sa.func.json_array_elements(sa.cast(sa.literal(document, sa.Text), postgresql.JSON)).table_valued(
+            "value"
+        )
+        value = sa.cast(rows.c.value, postgresql.JSON)
+        return sa.select(*(sa.cast(value.op("->>")(place), column.type) for place, column in enumerate(columns)))
+    rows = sa.func.json_each(document).table_valued("value")
+    told = [sa.func.json_extract(rows.c.value, f"$[{place}]") for place in range(len(columns))]
+    return sa.select(*told).where(sa.text("true"))  # without it SQLite takes ON CONFLICT for part of a join
+
+
 class SqlPlays:
     """Plays."""
 
@@ -71,7 +84,10 @@ class SqlPlays:
         document = json.dumps(
             [[getattr(play, name) for name in SENT] for _, play in sorted(first_of.items())], ensure_ascii=False
         )
-        sent = self._read(document).add_columns(sa.literal(received_at, type_=tables.plays.c.received_at.type))
+        columns = [tables.plays.c[name] for name in SENT]
+        sent = json_rows(self._connection, document, columns).add_columns(
+            sa.literal(received_at, type_=tables.plays.c.received_at.type)
+        )
         stored = self._connection.execute(
             insert_into(self._connection, tables.plays)
             .from_select([*SENT, "received_at"], sent)
@@ -99,19 +115,6 @@ class SqlPlays:
                 return
             yield plays
             last = plays[-1].event_id
-
-    def _read(self, document: str) -> sa.Select[Any]:
-        """The rows of a JSON array of arrays, in its order."""
-        if self._connection.dialect.name == "postgresql":
-            rows = sa.func.json_array_elements(sa.cast(sa.literal(document, sa.Text), postgresql.JSON)).table_valued(
-                "value"
-            )
-            value = sa.cast(rows.c.value, postgresql.JSON)
-            columns = [sa.cast(value.op("->>")(place), tables.plays.c[name].type) for place, name in enumerate(SENT)]
-            return sa.select(*columns)
-        rows = sa.func.json_each(document).table_valued("value")
-        told = [sa.func.json_extract(rows.c.value, f"$[{place}]") for place in range(len(SENT))]
-        return sa.select(*told).where(sa.text("true"))  # without it SQLite takes ON CONFLICT for part of a join
 
     def recent(self, user_id: str, *, limit: int) -> RecentPlays:
         """The user's newest plays, newest first (ties by event id)."""

@@ -12,10 +12,13 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from app.domain.catalogue import SongWords
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
+from app.domain.experiments.assignment import Allocation
+from app.domain.experiments.experiment import Decision, ExperimentSpec, ExperimentState
 from app.domain.gates import GateLimits, GateReport
 from app.domain.keys import Scope
 from app.domain.lease import Failure, Progress
 from app.domain.models import (
+    Bundle,
     Fit,
     IndexFacts,
     Latency,
@@ -323,6 +326,39 @@ alias_moves = sa.Table(
     sa.Column("reports", Document(tuple[GateReport, ...]), nullable=False, server_default="[]"),
     sa.Column("override_reason", sa.String(500)),
     sa.Column("moved_by", sa.String(200)),
+    sa.Column("experiment_id", sa.String(64)),
+)
+
+experiments = sa.Table(
+    "experiments",
+    metadata,
+    _identity(),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("state", Choice(ExperimentState), nullable=False, index=True),
+    sa.Column("spec", Document(ExperimentSpec), nullable=False),
+    sa.Column("allocations", Document(tuple[Allocation, ...]), nullable=False),
+    sa.Column("pinned", Document(dict[str, Bundle]), nullable=False),
+    sa.Column("layer", sa.String(64)),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("started_at", Instant),
+    sa.Column("stopped_at", Instant),
+    sa.Column("decided_at", Instant),
+    sa.Column("decisions", Document(tuple[Decision, ...]), nullable=False),
+    sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("created_by", sa.String(200)),
+)
+
+exposures = sa.Table(
+    "exposures",
+    metadata,
+    sa.Column("experiment_id", sa.ForeignKey("experiments.id"), primary_key=True),
+    sa.Column("user_id", sa.String(256), primary_key=True, index=True),
+    sa.Column("variant", sa.String(64), nullable=False),
+    sa.Column("segment", sa.String(256)),
+    sa.Column("exposed_at_ms", sa.BigInteger, nullable=False),
+    sa.Column("revision", sa.Integer, nullable=False),
+    sa.Column("crossed_at_ms", sa.BigInteger),
 )
 
 shadows = sa.Table(

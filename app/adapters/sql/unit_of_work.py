@@ -12,6 +12,8 @@ from app.adapters.sql.catalogue import SqlCatalogue
 from app.adapters.sql.datasets import SqlDatasets, SqlUploads
 from app.adapters.sql.engine import WRITES, translated_errors
 from app.adapters.sql.events import SqlEvents
+from app.adapters.sql.experiments import SqlExperiments
+from app.adapters.sql.exposures import SqlExposures
 from app.adapters.sql.idempotency import SqlIdempotency
 from app.adapters.sql.inherited import SqlInherited
 from app.adapters.sql.keys import SqlKeys
@@ -31,6 +33,8 @@ from app.domain.repositories import (
     CatalogueRepository,
     ClaimableRepository,
     EventRepository,
+    ExperimentRepository,
+    ExposureRepository,
     IdempotencyRepository,
     InheritedRepository,
     KeyRepository,
@@ -76,6 +80,8 @@ class SqlUnitOfWork:
         self.aliases: AliasRepository = SqlAliases(connection)
         self.shadows: ShadowRepository = SqlShadows(connection)
         self.retrainings: RetrainingRepository = SqlRetrainings(connection)
+        self.experiments: ExperimentRepository = SqlExperiments(connection)
+        self.exposures: ExposureRepository = SqlExposures(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.catalogue: CatalogueRepository = SqlCatalogue(connection)
         self.listeners: ListenerRepository = SqlListeners(connection)

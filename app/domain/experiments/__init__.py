@@ -1,0 +1,1 @@
+"""Experiments: variants on live listeners, who gets which, and what they did."""
