@@ -1,12 +1,10 @@
 """`python -m worker`: claim work and do it, until SIGTERM or SIGINT."""
 
-import importlib
 import logging
 import os
 import queue
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -122,13 +120,10 @@ def main() -> int:
     if n_swept:
         _log.info("Removed %d folder(s) that dead workers left.", n_swept)
     _log.info("Worker %s is ready.", worker_id)
-    loading = threading.Thread(target=_load_suggesters, name="suggesters")
-    loading.start()
     try:
         assemble(container, shape=shape, worker_id=worker_id, asked=asked).run()
     finally:
         container.stop()
-        loading.join()  # what is imported may not be left by half: modules register what is to be done at the exit
     _log.info("Worker %s has stopped.", worker_id)
     return 0
 
@@ -137,11 +132,6 @@ def _gathered(source: Path, sent: Iterator[list[Play]], out: Path, *, memory_lim
     from app.adapters.gathering import gathered  # noqa: PLC0415 - DuckDB is loaded by who retrains alone
 
     return gathered(source, sent, out, memory_limit=memory_limit)
-
-
-def _load_suggesters() -> None:
-    """Have scikit-learn imported, which takes seconds, before the first study asks for a suggestion."""
-    importlib.import_module("app.adapters.bayes_opt")
 
 
 if __name__ == "__main__":
