@@ -427,6 +427,75 @@ def _seen(text: str | None) -> "Seen | None":
             return int(text)
 
 
+# simulate
+
+
+@cli.command()
+def simulate(
+    *,
+    users: Annotated[int, typer.Option(min=1, max=10_000_000, help="Listeners.")] = 1_000,
+    effect: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LANGUAGE=LIFT",
+            help="What the treatment changes, as ar=0.1: ten percent more songs, and so seconds, a session. Also "
+            "ar.sessions=…, ar.skipped=… and ar.recommended=…; may be given several times.",
+        ),
+    ] = None,
+    language: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LANGUAGE=SHARE", help="Listeners by language; en=0.8 and ar=0.2, or the service's songs."
+        ),
+    ] = None,
+    days: Annotated[int, typer.Option(min=1, max=365, help="Days of the experiment.")] = 14,
+    days_before: Annotated[int, typer.Option(min=0, max=365, help="Days heard before it.")] = 14,
+    traffic: Annotated[float, typer.Option(min=0, max=1, help="Share of the listeners in the experiment.")] = 1.0,
+    lost: Annotated[
+        float, typer.Option(min=0, max=1, help="Sample-ratio fault: share of the treatment's exposures not recorded.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same listeners.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(file_okay=False, help="Folder for songs, plays and exposures; made if absent.")
+    ] = None,
+    table_format: Annotated[Literal["parquet", "csv"], typer.Option("--format", help="Of the files.")] = "parquet",
+    url: Annotated[str | None, typer.Option(help="A running service to listen to instead.")] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="SEGUE_KEY", help="Its API key: scopes read, serve and events.")
+    ] = None,
+    experiment: Annotated[str | None, typer.Option(help="The running experiment whose lists are asked for.")] = None,
+    column: Annotated[str, typer.Option(help="Column of the service's songs that holds the language.")] = "language",
+) -> None:
+    """Simulate listeners with known tastes: into files, or as users of a running service and its experiment.
+
+    With --url, what was heard before is sent, each listener asks for recommendations, and hears for a day: a service
+    takes no plays of later. Assignment and exposures are its own, and nothing but exposures and plays is made.
+    """
+    if (out is None) == (url is None):
+        raise typer.BadParameter("give either --out or --url.", param_hint="--out")
+    if url is not None and (key is None or experiment is None):
+        raise typer.BadParameter("needs --key and --experiment.", param_hint="--url")
+    with _explained():
+        from app.simulation.command import Asked, simulated_files, simulated_users
+
+        asked = Asked(
+            users=users,
+            effects=effect or [],
+            languages=language or [],
+            days=days,
+            days_before=days_before,
+            traffic=traffic,
+            lost=lost,
+            seed=seed,
+        )
+        if out is not None:
+            typer.echo(simulated_files(asked, out, kind=table_format, console=_console()))
+        else:
+            simulated_users(
+                asked, url=str(url), key=str(key), experiment_id=str(experiment), column=column, console=_console()
+            )
+
+
 # demo
 
 
