@@ -13,6 +13,9 @@ READY := $(VENV)/.ready
 ARGS ?=
 TEST_PROCESSES ?= 2
 
+# Tests make thousands of small databases and folders and sync them: in memory, where there is room for them.
+ROOMY := $(shell df --output=avail,target /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 3000000 { print $$2 }')
+
 PYTHONS := python3.11 python3.12 python3.13 python3 python
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 NO_PYTHON := Segue needs Python 3.11 or newer with its venv module (on Debian and Ubuntu: the package python3-venv). \
@@ -35,6 +38,7 @@ migrate: $(READY) ## Bring the database to the present tables
 	@$(BIN)/segue migrate $(ARGS)
 
 .PHONY: test
+test: export TMPDIR := $(or $(ROOMY),$(TMPDIR),/tmp)
 test: lint drift ## Lint, types, import contracts, migrations and all tests (ARGS go to pytest, which then skips the floors)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .coverage .coverage.*
