@@ -94,7 +94,7 @@ def datasets() -> list[Dataset]:
 # Help and usage
 
 
-@pytest.mark.parametrize("command", ["serve", "work", "plan", "migrate", "import", "demo"])
+@pytest.mark.parametrize("command", ["serve", "work", "plan", "migrate", "import", "simulate", "demo"])
 def test_every_command_is_listed_and_explains_itself(command: str) -> None:
     assert re.search(rf"\b{command}\b", segue("--help").stdout)
     result = segue(command, "--help")

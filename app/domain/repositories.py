@@ -13,6 +13,7 @@ from app.domain.datasets import Dataset, Upload
 from app.domain.events import Event
 from app.domain.experiments.experiment import Experiment, ExperimentState
 from app.domain.experiments.exposure import Exposed, Exposure
+from app.domain.experiments.interleaving import Ballot
 from app.domain.keys import ApiKey
 from app.domain.lease import Claim, Progress
 from app.domain.listeners import CacheState, Erasure, SongCount, StoredPlay
@@ -296,6 +297,18 @@ class ExperimentRepository(Repository[Experiment], Protocol):
         ...
 
 
+class BallotRepository(Protocol):
+    """What users of interleaved lists played."""
+
+    def of(self, experiment_id: str, *, teams: tuple[str, str], until_ms: int) -> list[Ballot]:
+        """By segment, those without one first: users by which team's songs they played more since they were exposed.
+
+        `teams` are what the variants are live under: a play is of the one that its token names. Skips are no plays, and
+        who crossed is left out.
+        """
+        ...
+
+
 class ExposureRepository(Protocol):
     """Who was exposed to which variant."""
 
@@ -490,6 +503,7 @@ class UnitOfWork(Protocol):
     retrainings: RetrainingRepository
     experiments: ExperimentRepository
     exposures: ExposureRepository
+    ballots: BallotRepository
     plays: PlayRepository
     catalogue: CatalogueRepository
     listeners: ListenerRepository

@@ -128,7 +128,7 @@ class Recommendation(TypedDict):
     """A song recommended; `score` is None for a popular song, which no profile was compared with.
 
     Where it was asked for, `because` are the songs heard that moved the score most, and `because_of_others` what all
-    others add: together they are the score.
+    others add: together they are the score. In an interleaved list `attribution` is the song's own token.
     """
 
     song_id: str
@@ -138,6 +138,7 @@ class Recommendation(TypedDict):
     provisional: NotRequired[bool]
     because: NotRequired[list[Reason]]
     because_of_others: NotRequired[float]
+    attribution: NotRequired[str]
 
 
 Basis = Literal["profile", "session", "segment_popular", "popular"]

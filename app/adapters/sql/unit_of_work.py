@@ -8,6 +8,7 @@ from typing import Self
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from app.adapters.sql.ballots import SqlBallots
 from app.adapters.sql.catalogue import SqlCatalogue
 from app.adapters.sql.datasets import SqlDatasets, SqlUploads
 from app.adapters.sql.engine import WRITES, translated_errors
@@ -30,6 +31,7 @@ from app.domain.datasets import Dataset
 from app.domain.ports import Clock
 from app.domain.repositories import (
     AliasRepository,
+    BallotRepository,
     CatalogueRepository,
     ClaimableRepository,
     EventRepository,
@@ -82,6 +84,7 @@ class SqlUnitOfWork:
         self.retrainings: RetrainingRepository = SqlRetrainings(connection)
         self.experiments: ExperimentRepository = SqlExperiments(connection)
         self.exposures: ExposureRepository = SqlExposures(connection)
+        self.ballots: BallotRepository = SqlBallots(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.catalogue: CatalogueRepository = SqlCatalogue(connection)
         self.listeners: ListenerRepository = SqlListeners(connection)

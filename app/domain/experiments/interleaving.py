@@ -94,6 +94,27 @@ class Votes:
         """All that were shown interleaved lists."""
         return self.n_decided + self.n_ties + self.n_without
 
+    def __add__(self, other: "Votes") -> "Votes":
+        """Both together."""
+        return Votes(
+            n_wins=self.n_wins + other.n_wins,
+            n_losses=self.n_losses + other.n_losses,
+            n_ties=self.n_ties + other.n_ties,
+            n_without=self.n_without + other.n_without,
+        )
+
+
+NO_VOTES = Votes(n_wins=0, n_losses=0, n_ties=0, n_without=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ballot:
+    """The votes of one segment's users, and their plays of the first and the second model's picks."""
+
+    segment: str | None
+    votes: Votes
+    n_plays: tuple[int, int]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preference:
