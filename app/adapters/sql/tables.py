@@ -13,6 +13,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 from app.domain.catalogue import SongWords
 from app.domain.datasets import DatasetSpec, DatasetState, Statistics
 from app.domain.experiments.assignment import Allocation
+from app.domain.experiments.calibration import Comparison
 from app.domain.experiments.experiment import Decision, ExperimentSpec, ExperimentState
 from app.domain.gates import GateLimits, GateReport
 from app.domain.keys import Scope
@@ -471,4 +472,14 @@ keys = sa.Table(
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("revoked_at", Instant),
     sa.Column("last_used_at", Instant),
+)
+
+experiment_findings = sa.Table(
+    "experiment_findings",
+    metadata,
+    sa.Column("experiment_id", sa.ForeignKey("experiments.id"), primary_key=True),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("goal", sa.String(64), nullable=False),
+    sa.Column("comparisons", Document(tuple[Comparison, ...]), nullable=False),
+    sa.Column("found_at", Instant, nullable=False),
 )

@@ -19,6 +19,7 @@ Annals of Statistics 2021.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from math import atanh, ceil, floor, isnan, sqrt, tanh
 from typing import Literal
 
@@ -56,6 +57,20 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OnlineLift:
+    """The relative lift of an experiment's goal in one variant, overall (segment None) or in one segment.
+
+    `lift` is None with a `reason`.
+    """
+
+    variant: str
+    segment: str | None
+    lift: Measured | None
+    n_users: int
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """One variant beside its control, overall (segment None) or in one segment, offline and online.
 
@@ -70,6 +85,17 @@ class Comparison:
     lift: Measured | None
     n_users: int | None
     reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one finished experiment adds to the ledger; `goal` is the metric whose lifts are compared."""
+
+    experiment_id: str
+    name: str
+    goal: str
+    comparisons: tuple[Comparison, ...]
+    found_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
