@@ -11,6 +11,7 @@ from typing import Any, Protocol, Self, TypeVar
 from app.domain.catalogue import CatalogueSong
 from app.domain.datasets import Dataset, Upload
 from app.domain.events import Event
+from app.domain.experiments.calibration import Finding
 from app.domain.experiments.experiment import Experiment, ExperimentState
 from app.domain.experiments.exposure import Exposed, Exposure
 from app.domain.experiments.interleaving import Ballot
@@ -297,6 +298,18 @@ class ExperimentRepository(Repository[Experiment], Protocol):
         ...
 
 
+class FindingRepository(Protocol):
+    """What finished experiments found."""
+
+    def all(self) -> list[Finding]:
+        """Every one, the newest experiment first."""
+        ...
+
+    def add(self, findings: Sequence[Finding]) -> None:
+        """Store those of experiments that have none."""
+        ...
+
+
 class BallotRepository(Protocol):
     """What users of interleaved lists played."""
 
@@ -504,6 +517,7 @@ class UnitOfWork(Protocol):
     experiments: ExperimentRepository
     exposures: ExposureRepository
     ballots: BallotRepository
+    findings: FindingRepository
     plays: PlayRepository
     catalogue: CatalogueRepository
     listeners: ListenerRepository

@@ -1,7 +1,7 @@
 """Gates: what is known of a model that is to go live, beside what it would replace."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from app.domain.errors import DamagedArtifact
@@ -93,6 +93,13 @@ class GateService:
             live = None if found is None else unit.models.get(found.bundle.of(segment))
         return self.reports([Change(segment=segment, model=model, live=live)], limits)[0]
 
+    def evidence(self, model_id: str, other_id: str, *, segment: str | None) -> Evidence:
+        """What two models measured on the same test pairs, or why there is nothing. Raises: NotFound, Unavailable."""
+        with self._units.reading() as unit:
+            change = Change(segment=segment, model=unit.models.get(model_id), live=unit.models.get(other_id))
+        found = self._evidence(change)
+        return found if found.no_pairs is None else replace(found, no_pairs=_of_no_live(found.no_pairs))
+
     def _evidence(self, change: Change) -> Evidence:
         model, live = change.model, change.live
         with self._units.reading() as unit:
@@ -156,6 +163,11 @@ def _tested(unit: UnitOfWork, model: Model) -> _Tested:
         spec=unit.studies.get(model.study_id).spec,
         trial=confirmation_in(unit.trials.of_study(model.study_id), model.trial_id),
     )
+
+
+def _of_no_live(reason: str) -> str:
+    """A reason that speaks of the model beside, which need not be live."""
+    return reason.replace(", which is live,", "").replace(", which is live", "")
 
 
 def _of(ranks: PairRanks, segment: str | None) -> PairRanks:

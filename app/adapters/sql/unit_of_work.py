@@ -15,6 +15,7 @@ from app.adapters.sql.engine import WRITES, translated_errors
 from app.adapters.sql.events import SqlEvents
 from app.adapters.sql.experiments import SqlExperiments
 from app.adapters.sql.exposures import SqlExposures
+from app.adapters.sql.findings import SqlFindings
 from app.adapters.sql.idempotency import SqlIdempotency
 from app.adapters.sql.inherited import SqlInherited
 from app.adapters.sql.keys import SqlKeys
@@ -37,6 +38,7 @@ from app.domain.repositories import (
     EventRepository,
     ExperimentRepository,
     ExposureRepository,
+    FindingRepository,
     IdempotencyRepository,
     InheritedRepository,
     KeyRepository,
@@ -85,6 +87,7 @@ class SqlUnitOfWork:
         self.experiments: ExperimentRepository = SqlExperiments(connection)
         self.exposures: ExposureRepository = SqlExposures(connection)
         self.ballots: BallotRepository = SqlBallots(connection)
+        self.findings: FindingRepository = SqlFindings(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.catalogue: CatalogueRepository = SqlCatalogue(connection)
         self.listeners: ListenerRepository = SqlListeners(connection)

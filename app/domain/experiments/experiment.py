@@ -161,6 +161,11 @@ class ExperimentSpec:
         return self.variants[0]
 
     @property
+    def goal(self) -> Metric:
+        """The first goal, which stands for the experiment where one number has to."""
+        return next(metric for metric in self.metrics if metric.role is MetricRole.GOAL)
+
+    @property
     def weights(self) -> dict[str, float]:
         """The weight of each variant."""
         return {variant.name: variant.weight for variant in self.variants}
