@@ -553,3 +553,10 @@ class UnitsOfWork(Protocol):
     def reading(self) -> UnitOfWork:
         """One that only reads, and so waits for no writer."""
         ...
+
+    def recent_plays(self, user_id: str, *, limit: int) -> RecentPlays:
+        """A user's newest plays, newest first, read by themselves: every recommendation waits for it.
+
+        Raises: Unavailable.
+        """
+        ...

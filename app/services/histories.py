@@ -70,7 +70,7 @@ class UserHistories:
                 return Found(cached.newest(limit), "complete")
             ticket = cached if isinstance(cached, str) else None
         n_read = limit if ticket is None or self._cache is None else max(limit, self._cache.n_kept)
-        plays = self._read(lambda unit: unit.plays.recent(user_id, limit=n_read))
+        plays = self._read(lambda: self._units.recent_plays(user_id, limit=n_read))
         if plays is None:
             return self._remembered(user_id, limit=limit)
         if self._cache is not None and epoch is not None and ticket is not None:
@@ -84,18 +84,22 @@ class UserHistories:
 
     def songs_since(self, user_id: str, *, since_ms: int) -> list[str] | None:
         """The songs that the user did something with from an instant on; None while the database is away."""
-        return self._read(lambda unit: unit.plays.songs_since(user_id, since_ms=since_ms, limit=MOST_SEEN))
+
+        def read() -> list[str]:
+            with self._units.reading() as unit:
+                return unit.plays.songs_since(user_id, since_ms=since_ms, limit=MOST_SEEN)
+
+        return self._read(read)
 
     def erased_at_ms(self, user_id: str) -> int | None:
         """When the user was erased; None when not. Raises: Unavailable when that was never learnt."""
         return self._listeners.erased_at_ms(user_id)
 
-    def _read(self, read: Callable[[UnitOfWork], T]) -> T | None:
+    def _read(self, read: Callable[[], T]) -> T | None:
         if self._monotonic() < self._database_away_until:
             return None
         try:
-            with self._units.reading() as unit:
-                return read(unit)
+            return read()
         except Unavailable:
             self._database_away_until = self._monotonic() + DATABASE_PAUSE_S
             return None

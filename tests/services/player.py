@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from app.domain.errors import Unavailable
-from app.domain.plays import HeardSong, Play
+from app.domain.plays import HeardSong, Play, RecentPlays
 from app.domain.ports import FollowedListeners
 from app.domain.recommending import RecommendationOptions
 from app.domain.repositories import UnitOfWork, UnitsOfWork
@@ -60,11 +60,18 @@ class Units:
     def reading(self) -> UnitOfWork:
         return self._checked(self.inner.reading)
 
+    def recent_plays(self, user_id: str, *, limit: int) -> RecentPlays:
+        self._check()
+        return self.inner.recent_plays(user_id, limit=limit)
+
     def _checked(self, open_unit: Callable[[], UnitOfWork]) -> UnitOfWork:
+        self._check()
+        return open_unit()
+
+    def _check(self) -> None:
         self.n_asked += 1
         if self.is_away:
             raise Unavailable("The database cannot be reached.")
-        return open_unit()
 
 
 class Player:

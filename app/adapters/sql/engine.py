@@ -1,6 +1,7 @@
 """The engine: how each database is opened, and how its refusals become ours."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -60,7 +61,8 @@ def _open_sqlite(connection: Any, _record: Any) -> None:  # noqa: ANN401 - the d
 def _begin_sqlite(connection: Connection) -> None:
     # A deferred transaction that reads first and writes later fails at once when another writer came between.
     writes = connection.get_execution_options().get(WRITES, True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute("BEGIN IMMEDIATE" if writes else "BEGIN")  # by SQLAlchemy it takes 50 us, of 300 of a whole read
 
 
 @contextmanager
@@ -70,7 +72,7 @@ def translated_errors() -> Iterator[None]:
         yield
     except exc.IntegrityError as error:
         raise Conflict("Another request changed the same thing at the same moment: read it and try again.") from error
-    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+    except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError, sqlite3.OperationalError) as error:
         text = str(error).lower()
         if "disk is full" in text or "no space left" in text or "diskfull" in text:
             raise StorageFull("The database has no space left.") from error

@@ -69,6 +69,11 @@ def json_rows(connection: Connection, document: str, columns: Sequence[sa.Column
     return sa.select(*told).where(sa.text("true"))  # without it SQLite takes ON CONFLICT for part of a join
 
 
+def told_plays(rows: Sequence[tuple[Any, ...]], *, limit: int) -> RecentPlays:
+    """The first `limit` rows of `RECENT`, which was asked for one more to see whether those are all."""
+    return recent_plays(rows[:limit], is_whole=len(rows) <= limit)
+
+
 class SqlPlays:
     """Plays."""
 
@@ -119,7 +124,7 @@ class SqlPlays:
     def recent(self, user_id: str, *, limit: int) -> RecentPlays:
         """The user's newest plays, newest first (ties by event id)."""
         rows = [tuple(row) for row in self._connection.execute(RECENT, {"user_id": user_id, "n_rows": limit + 1})]
-        return recent_plays(rows[:limit], is_whole=len(rows) <= limit)
+        return told_plays(rows, limit=limit)
 
     def recent_of(self, user_ids: Sequence[str], *, limit: int) -> dict[str, RecentPlays]:
         """The same of many users; those without plays are absent."""

@@ -22,13 +22,15 @@ from app.adapters.sql.keys import SqlKeys
 from app.adapters.sql.listeners import SqlListeners
 from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.neighbour_tables import SqlNeighbourTables
-from app.adapters.sql.plays import SqlPlays
+from app.adapters.sql.plays import RECENT, SqlPlays, told_plays
+from app.adapters.sql.quick_reads import QuickRead
 from app.adapters.sql.retrainings import SqlRetrainings
 from app.adapters.sql.shadows import SqlShadows
 from app.adapters.sql.studies import SqlStudies
 from app.adapters.sql.transfers import SqlTransfers
 from app.adapters.sql.trials import SqlTrials
 from app.domain.datasets import Dataset
+from app.domain.plays import RecentPlays
 from app.domain.ports import Clock
 from app.domain.repositories import (
     AliasRepository,
@@ -121,6 +123,7 @@ class SqlUnitsOfWork:
     def __init__(self, engine: Engine, *, clock: Clock | None = None) -> None:
         self._engine = engine
         self._clock = clock
+        self._recent = QuickRead(engine, RECENT)
 
     def __call__(self) -> SqlUnitOfWork:
         """One that may write."""
@@ -129,3 +132,8 @@ class SqlUnitsOfWork:
     def reading(self) -> SqlUnitOfWork:
         """One that only reads, and so waits for no writer."""
         return SqlUnitOfWork(self._engine, clock=self._clock, writes=False)
+
+    def recent_plays(self, user_id: str, *, limit: int) -> RecentPlays:
+        """A user's newest plays, newest first, read by themselves. Raises: Unavailable."""
+        with translated_errors():
+            return told_plays(self._recent.rows(user_id=user_id, n_rows=limit + 1), limit=limit)
