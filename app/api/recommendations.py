@@ -98,7 +98,7 @@ def recommend_for_history(body: RecommendationBody, services: FromServices) -> R
     responses=problems(413, 415, 503),
 )
 def recommend_for_users(body: UsersBody, services: FromServices) -> Response:
-    """The same for up to 1,000 users in one answer of one model; each user is answered or refused."""
+    """The same for up to 1,000 users in one answer: each is answered by the model of their segment, or refused."""
     return _rendered(
         services.recommending.recommendations_of(body.user_ids, alias=body.alias, wanted=body.wanted(), **body.wishes())
     )

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Unpack
 
 import numpy as np
@@ -136,7 +137,7 @@ class RecommendingService:
         wanted: SongFilter = EVERY_SONG,
         **wishes: Unpack[Wishes],
     ) -> BatchAnswer:
-        """The same for up to 1,000 users, of one model, each answered or refused.
+        """The same for up to 1,000 users, as one alias is at one moment, each answered or refused.
 
         Raises: InvalidRequest, NothingLive, Unavailable.
         """
@@ -344,17 +345,47 @@ class RecommendingService:
     def _answered_together(
         self, live: Live, user_ids: Sequence[str], *, options: RecommendationOptions, wanted: SongFilter
     ) -> dict[str, RecommendationsAnswer]:
-        """Each user's answer: one read of SQL, one look-up of all songs, one search."""
-        model = live.model
+        """Each user's answer: one read of SQL, and by each model that some of them have one search."""
         now_ms = epoch_ms(self._clock.now())
-        plays_of = self._histories.recent_of(user_ids, limit=options.history_length)
-        song_ids = list({song_id for plays in plays_of.values() for song_id in plays.song_ids})
+        found = {
+            user_id: Found(plays, "complete")
+            for user_id, plays in self._histories.recent_of(user_ids, limit=options.history_length).items()
+        }
+        asked = partial(self._heard_together, found=found, options=options, wanted=wanted, now_ms=now_ms)
+        heard_by = asked(live.model, user_ids)
+        users_of: dict[str | None, list[str]] = {}
+        for user_id, heard in heard_by.items():
+            number = segment_of(live.model, heard.history) if live.segments else None
+            segment = None if number is None else live.model.segments[number]
+            users_of.setdefault(segment if segment in live.segments else None, []).append(user_id)
+        answers: dict[str, RecommendationsAnswer] = {}
+        for segment, users in users_of.items():
+            own = live.of(segment)
+            wanted.demand_columns(own.model.columns)
+            theirs = {user_id: heard_by[user_id] for user_id in users} if own is live else asked(own.model, users)
+            answers |= self._ranked_together(own, theirs, options=options, wanted=wanted, now_ms=now_ms)
+        return answers
+
+    def _heard_together(
+        self,
+        model: LiveModel,
+        user_ids: Sequence[str],
+        *,
+        found: Mapping[str, Found],
+        options: RecommendationOptions,
+        wanted: SongFilter,
+        now_ms: int,
+    ) -> dict[str, Heard]:
+        """What each answer rests on, by one look-up of all songs."""
+        told = (plays.plays for plays in found.values() if plays.plays is not None)
+        song_ids = list({song_id for plays in told for song_id in plays.song_ids})
         row_of = dict(zip(song_ids, model.rows(song_ids).tolist(), strict=True))
-        heard_by = {
+        nothing = Found(NOTHING, "complete")
+        return {
             user_id: self._heard(
                 model,
                 user_id,
-                Found(plays_of.get(user_id, NOTHING), "complete"),
+                found.get(user_id, nothing),
                 options=options,
                 wanted=wanted,
                 now_ms=now_ms,
@@ -362,11 +393,21 @@ class RecommendingService:
             )
             for user_id in user_ids
         }
+
+    def _ranked_together(
+        self,
+        live: Live,
+        heard_by: Mapping[str, Heard],
+        *,
+        options: RecommendationOptions,
+        wanted: SongFilter,
+        now_ms: int,
+    ) -> dict[str, RecommendationsAnswer]:
         asked_by = {
-            user_id: weighed(model, heard.history, options=options, now_ms=now_ms)
+            user_id: weighed(live.model, heard.history, options=options, now_ms=now_ms)
             for user_id, heard in heard_by.items()
         }
-        searches = {} if narrows(wanted) else _searched_together(model, heard_by, asked_by, options=options)
+        searches = {} if narrows(wanted) else _searched_together(live.model, heard_by, asked_by, options=options)
         return {
             user_id: self._ranked(
                 live,

@@ -3,9 +3,10 @@
 from dataclasses import replace
 
 from app.domain.plays import HeardSong
+from app.domain.serving import RecommendationsAnswer
 from app.services.recommending import RecommendingService
 from app.services.serving import ServingService
-from tests.services.player import NOW_MS, Player, Units, angle_model
+from tests.services.player import NOW_MS, Player, Units, angle_model, play
 
 
 def bundled(player: Player) -> None:
@@ -46,3 +47,25 @@ def test_neighbours_are_the_segment_s_where_it_is_named(units: Units) -> None:
     serving = ServingService(player.models)
     found = [serving.neighbours("s2", segment=segment)["model_id"] for segment in ("en", "fr", None)]
     assert found == ["mdl_english", "mdl_default", "mdl_default"]
+
+
+def test_a_batch_is_answered_user_by_user_as_each_would_be_alone(units: Units) -> None:
+    player = Player(units)
+    bundled(player)
+    songs = {"english": ("s2", "s4"), "french": ("s1", "s5"), "neither": ("s0",), "other english": ("s4", "s8")}
+    player.add_plays(
+        [
+            play(f"{user}-{song}", song, user_id=user, days_ago=place)
+            for user, heard_songs in songs.items()
+            for place, song in enumerate(heard_songs)
+        ]
+    )
+    users = [*songs, "nobody", "english"]
+
+    batch = player.recommending.recommendations_of(users)
+
+    alone = [player.recommending.recommendations(user) for user in users]
+    assert [answer.model_id for answer in alone[:4]] == ["mdl_english", "mdl_default", "mdl_default", "mdl_english"]
+    assert [
+        replace(answer, attribution="") for answer in batch.answers if isinstance(answer, RecommendationsAnswer)
+    ] == [replace(answer, attribution="") for answer in alone]
