@@ -41,7 +41,7 @@ from app.services.asking import AskingService
 from app.services.catalogue import CatalogueService, catalogue_changes
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
-from app.services.differences import DifferenceService
+from app.services.differences import DifferenceService, Kept
 from app.services.events import EventService
 from app.services.exporting import ExportService
 from app.services.gating import GateService
@@ -305,10 +305,12 @@ def _importance(found: Observed) -> Importance:
     return importance(found)
 
 
-def _compare(one: Path, other: Path, /, *, k: int, segment_column: str | None) -> Difference:
+def _compare(one: Kept, other: Kept, /, *, k: int, segment_column: str | None) -> Difference:
     from app.adapters.model_comparison import StoredDifference  # noqa: PLC0415
+    from app.adapters.table_files import read_model_and_table  # noqa: PLC0415
 
-    return StoredDifference(one, other, k=k, segment_column=segment_column)
+    stored = (read_model_and_table(each.files, each.table, model_id=each.model_id) for each in (one, other))
+    return StoredDifference(*stored, k=k, segment_column=segment_column)
 
 
 def _load(folder: Path, model_id: str) -> LiveModel:

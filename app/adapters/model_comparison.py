@@ -5,14 +5,13 @@ each in either. A neighbour that the other model does not know counts as one tha
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from app.adapters.model_files import StoredModel, read_model
+from app.adapters.model_files import StoredModel
 from app.domain.differences import ChangedSong, NamedSong, NeighbourDifference
 from app.domain.embedding import Rows, ScoringRows
 
@@ -41,13 +40,10 @@ class _Sides:
 
 
 class StoredDifference:
-    """How the neighbours of two stored models differ; see the port `NeighbourDifference`.
+    """How the neighbours of two stored models differ; see the port `NeighbourDifference`."""
 
-    Raises: DamagedArtifact.
-    """
-
-    def __init__(self, one: Path, other: Path, *, k: int, segment_column: str | None) -> None:
-        self._sides = _sides(read_model(one), read_model(other))
+    def __init__(self, one: StoredModel, other: StoredModel, *, k: int, segment_column: str | None) -> None:
+        self._sides = _sides(one, other)
         sides = self._sides
         self._k = k
         self._in_other = _places(sides.one.songs.column("song_id"), sides.other.songs.column("song_id"))

@@ -8,14 +8,21 @@ The rows are those of the model. The caller verifies the folder's manifest befor
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from app.adapters.disk import naming_a_full_disk
 from app.adapters.live_model import LoadedModel
-from app.adapters.model_files import load_array, neighbour_search, open_index, read_model, write_neighbours
+from app.adapters.model_files import (
+    StoredModel,
+    load_array,
+    neighbour_search,
+    open_index,
+    read_model,
+    write_neighbours,
+)
 from app.adapters.vector_index import InvertedFile
 from app.domain.errors import DamagedArtifact
 from app.domain.models import IndexLimits
@@ -71,6 +78,19 @@ def take_table(model: LoadedModel, folder: Path) -> LoadedModel:
     )
     tabled.warm_up()
     return tabled
+
+
+def read_model_and_table(folder: Path, table: Path | None, *, model_id: str) -> StoredModel:
+    """The model in a verified folder, with the table in another, if it has one there. Raises: DamagedArtifact."""
+    model = read_model(folder)
+    if table is None:
+        return model
+    shape = (model.index.n_songs, _read_facts(table, model_id=model_id).n_neighbours)
+    return replace(
+        model,
+        neighbours=load_array(table / "neighbours.npy", np.int32, shape),
+        neighbour_scores=load_array(table / "neighbour_scores.npy", np.float32, shape),
+    )
 
 
 def _read_facts(folder: Path, *, model_id: str) -> TableFacts:

@@ -41,7 +41,7 @@ def near(model: StoredModel) -> dict[str, list[str]]:
 def test_overlaps_are_those_of_the_sets_and_the_most_changed_come_first(folders: tuple[Path, Path]) -> None:
     mine, theirs = (near(read_model(folder)) for folder in folders)
     expected = {song: len(set(mine[song]) & set(theirs[song])) / K for song in mine.keys() & theirs.keys()}
-    difference = StoredDifference(*folders, k=K, segment_column="language")
+    difference = StoredDifference(*map(read_model, folders), k=K, segment_column="language")
     summary = difference.summary
     assert (summary.n_common, summary.n_only_one, summary.n_only_other) == (len(expected), 2, 1)
     assert summary.overlap == pytest.approx(np.mean(list(expected.values())))
@@ -57,7 +57,7 @@ def test_overlaps_are_those_of_the_sets_and_the_most_changed_come_first(folders:
 
 
 def test_segments_are_those_of_the_songs(folders: tuple[Path, Path]) -> None:
-    difference = StoredDifference(*folders, k=K, segment_column="language")
+    difference = StoredDifference(*map(read_model, folders), k=K, segment_column="language")
     languages = dict(zip(song_table()["song_id"].to_pylist(), song_table()["language"].to_pylist(), strict=True))
     of_songs = {each.song.song_id: each.overlap for each in difference.changed(start=0, limit=99)}
     for language, (n_songs, overlap) in difference.summary.segments.items():
@@ -65,11 +65,11 @@ def test_segments_are_those_of_the_songs(folders: tuple[Path, Path]) -> None:
         assert n_songs == len(found)
         assert overlap == pytest.approx(np.mean(found))
     assert set(difference.summary.segments) == {"en", "fr"}
-    assert StoredDifference(*folders, k=K, segment_column=None).summary.segments == {}
+    assert StoredDifference(*map(read_model, folders), k=K, segment_column=None).summary.segments == {}
 
 
 def test_a_model_beside_itself_differs_in_nothing(folders: tuple[Path, Path]) -> None:
-    difference = StoredDifference(folders[0], folders[0], k=K, segment_column=None)
+    difference = StoredDifference(read_model(folders[0]), read_model(folders[0]), k=K, segment_column=None)
     assert difference.summary.overlap == 1.0
     assert all(not each.only_one and not each.only_other for each in difference.changed(start=0, limit=99))
 
@@ -77,7 +77,7 @@ def test_a_model_beside_itself_differs_in_nothing(folders: tuple[Path, Path]) ->
 def test_models_without_a_song_in_common_have_no_overlap(tmp_path: Path, folders: tuple[Path, Path]) -> None:
     renamed = song_table(columns={"song_id": [f"t{row}" for row in range(N_SONGS)]})
     write(tmp_path / "apart", songs=renamed)
-    difference = StoredDifference(folders[0], tmp_path / "apart", k=K, segment_column=None)
+    difference = StoredDifference(read_model(folders[0]), read_model(tmp_path / "apart"), k=K, segment_column=None)
     assert (difference.summary.n_common, difference.summary.overlap) == (0, None)
     assert difference.changed(start=0, limit=9) == []
 

@@ -8,7 +8,7 @@ import pytest
 
 from app.adapters.live_model import LoadedModel
 from app.adapters.model_files import load_model, read_model
-from app.adapters.table_files import take_table, write_table
+from app.adapters.table_files import read_model_and_table, take_table, write_table
 from app.domain.errors import DamagedArtifact
 from app.domain.models import IndexLimits
 from app.domain.neighbour_tables import TableFacts
@@ -65,6 +65,18 @@ def test_answers_are_the_same_by_search_and_by_table(folder: Path) -> None:
             looked_up, searched = looking_up.neighbours(row, k), searching.neighbours(row, k)
             assert [near["song_id"] for near in looked_up] == [near["song_id"] for near in searched]
             assert np.allclose([near["score"] for near in looked_up], [near["score"] for near in searched], atol=2e-6)
+
+
+def test_files_and_table_together_are_the_model_with_its_neighbours(folder: Path) -> None:
+    model = folder.parent / "model"
+    assert read_model_and_table(model, None, model_id="mdl_1").neighbours.shape == (N_KNOWN, 0)
+
+    whole = read_model_and_table(model, folder, model_id="mdl_1")
+
+    assert np.array_equal(whole.neighbours, np.load(folder / "neighbours.npy"))
+    assert np.array_equal(whole.neighbour_scores, np.load(folder / "neighbour_scores.npy"))
+    with pytest.raises(DamagedArtifact, match="another model"):
+        read_model_and_table(model, folder, model_id="mdl_2")
 
 
 def test_the_model_that_serves_meanwhile_stays_as_it_is(folder: Path) -> None:

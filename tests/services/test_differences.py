@@ -1,14 +1,13 @@
 """Differences: two ready models, compared once."""
 
-from pathlib import Path
-
 import pytest
 
 from app.domain.differences import ChangedSong, NamedSong, NeighbourDifference
 from app.domain.errors import Conflict, InvalidRequest
 from app.domain.models import IndexFacts, Model
-from app.services.differences import N_KEPT, DifferenceService
-from tests.services.conftest import House
+from app.domain.neighbour_tables import TableFacts
+from app.services.differences import N_KEPT, DifferenceService, Kept
+from tests.services.conftest import N_NEIGHBOURS, House
 from tests.services.test_models import completed_study
 
 
@@ -28,10 +27,12 @@ class Comparing:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, int]] = []
+        self.tables: list[tuple[str | None, ...]] = []
 
-    def __call__(self, one: Path, other: Path, /, *, k: int, segment_column: str | None) -> Compared:
+    def __call__(self, one: Kept, other: Kept, /, *, k: int, segment_column: str | None) -> Compared:
         assert segment_column is None
-        self.asked.append((one.name, other.name, k))
+        self.asked.append((one.files.name, other.files.name, k))
+        self.tables.append(tuple(None if each.table is None else each.table.name for each in (one, other)))
         return Compared(k)
 
 
@@ -71,3 +72,22 @@ def test_only_ready_models_with_so_many_neighbours_are_compared(house: House) ->
     assert isinstance(waiting, Model)
     with pytest.raises(Conflict, match="building"):
         service.of(waiting.id, against=one.id, k=5, limit=1)
+
+
+def test_a_table_that_was_built_later_counts_as_the_models_neighbours(house: House) -> None:
+    study_id = completed_study(house)
+    one, later = built(house, study_id), built(house, study_id, n_neighbours=0)
+    comparing = Comparing()
+    service = DifferenceService(house.units, store=house.store, compare=comparing)
+    with pytest.raises(InvalidRequest, match="keeps 0 neighbours"):
+        service.of(later.id, against=one.id, k=5, limit=1)
+    work = house.tables.claim("worker")
+    assert work is not None
+    facts = TableFacts(n_songs=500, n_neighbours=N_NEIGHBOURS, recall=1.0)
+    house.tables.complete(work.claim, staged=house.staged(), facts=facts)
+
+    service.of(later.id, against=one.id, k=5, limit=1)
+
+    assert comparing.tables == [(f"{work.table.id}-1", None)]
+    with pytest.raises(InvalidRequest, match=f"keeps {N_NEIGHBOURS} neighbours"):
+        service.of(later.id, against=one.id, k=N_NEIGHBOURS + 1, limit=1)
