@@ -52,8 +52,9 @@ class Allocation:
     hash_version: int = HASH_VERSION
 
     def __post_init__(self) -> None:
-        held = sorted(number for ranges in self.variants.values() for number in buckets_of(ranges))
-        if held != list(range(N_BUCKETS)):
+        held = sorted(each for ranges in self.variants.values() for each in ranges)
+        ends = [0, *(end for _, end in held)]
+        if [first for first, _ in held] != ends[:-1] or ends[-1] != N_BUCKETS:
             msg = "The variants of an allocation share out all buckets, each once."
             raise ValueError(msg)
 

@@ -115,10 +115,8 @@ def test_two_processes_compute_the_same() -> None:
 
 
 def test_a_user_out_of_the_traffic_has_no_variant() -> None:
-    chosen = [
-        assigned(allocation(share=0.25), f"user {number}", traffic_salt="exp_1-traffic", salt="exp_1")
-        for number in range(2000)
-    ]
+    quarter = allocation(share=0.25)
+    chosen = [assigned(quarter, f"user {number}", traffic_salt="exp_1-traffic", salt="exp_1") for number in range(2000)]
     for each in chosen:
         assert (each.variant is None) == (each.traffic_bucket >= 2500)
     assert {each.variant for each in chosen} == {None, "a", "b"}
@@ -132,8 +130,9 @@ def test_a_new_allocation_shares_buckets_out_in_order() -> None:
 
 
 def test_an_allocation_that_leaves_a_bucket_out_cannot_be_made() -> None:
-    with pytest.raises(ValueError, match="each once"):
-        Allocation(revision=0, at=NOON, traffic=(), variants={"a": ((0, 9999),)}, weights={"a": 1})
+    for ranges in (((0, 9999),), ((1, N_BUCKETS),), ((0, 6000), (5000, N_BUCKETS))):
+        with pytest.raises(ValueError, match="each once"):
+            Allocation(revision=0, at=NOON, traffic=(), variants={"a": ranges}, weights={"a": 1})
 
 
 weights_of_three = st.fixed_dictionaries({name: st.floats(0.01, 100) for name in "abc"})
