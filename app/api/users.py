@@ -31,7 +31,7 @@ def get_user(user_id: UserPath, which: Annotated[AliasParameters, Query()], serv
 
 @router.delete("/{user_id:path}", summary="Erase a user", response_model=ErasedUserView, responses=problems(404, 503))
 def erase_user(user_id: UserPath, _which: Annotated[NoParameters, Query()], services: FromServices) -> ErasedUserView:
-    """Forget a user everywhere: the plays sent, what is cached, and the history in every model, on every server.
+    """Forget a user everywhere: plays sent, exposures, what is cached, and the history in every model, on every server.
 
     Doing it again is harmless. Models keep their files, but no server uses a user's plays of before the erasure again,
     whichever model or dataset they come with; plays of before that are sent later are rejected, later ones count.

@@ -148,3 +148,4 @@ class ErasedUser:
     user_id: str
     erased_at: datetime
     n_plays_erased: int
+    n_exposures_erased: int

@@ -289,6 +289,10 @@ class ExperimentRepository(Repository[Experiment], Protocol):
         """Those in one of these states, oldest first."""
         ...
 
+    def standing(self, identity: str) -> tuple[ExperimentState, int]:
+        """Its state and version. Raises: NotFound."""
+        ...
+
     def live_in_layer(self, layer: str) -> list[Experiment]:
         """The running and paused ones of a layer, oldest first; nobody else gives its buckets out meanwhile."""
         ...
@@ -335,6 +339,10 @@ class ExposureRepository(Protocol):
 
     def of_user(self, user_id: str) -> list[Exposure]:
         """All exposures of a user, by experiment."""
+        ...
+
+    def expose(self, exposure: Exposure) -> Exposure:
+        """Store it unless the user has one already; what is stored. Raises: Conflict."""
         ...
 
     def record(self, experiment_id: str, told: Sequence[Exposure]) -> list[Exposed]:

@@ -32,14 +32,37 @@ class Neighbour(TypedDict):
     provisional: NotRequired[bool]
 
 
+UnassignedReason = Literal["not_started", "paused", "stopped", "not_in_traffic", "variant_not_live", "database_away"]
+"""Why a user gets what everybody gets: the experiment has not begun, lets nobody new enter, or is over; the user is not
+among its traffic; this server has not loaded all variants; or nothing could keep the exposure."""
+
+
+class ExperimentAnswer(TypedDict):
+    """What an answer has to do with an experiment: the variant and the user's segment when first exposed.
+
+    `reason` says why the alias answered instead of a variant; then nothing is exposed by this answer.
+    """
+
+    id: str
+    variant: str | None
+    segment: str | None
+    is_exposed: bool
+    reason: UnassignedReason | None
+
+
 class NeighboursAnswer(TypedDict):
-    """A song's neighbours, nearest first, the song itself never among them."""
+    """A song's neighbours, nearest first, the song itself never among them.
+
+    In an experiment it tells which, and carries the token that leads plays back to it.
+    """
 
     song_id: str
     alias: str
     model_id: str
     generation: int
     neighbours: list[Neighbour]
+    experiment: NotRequired[ExperimentAnswer]
+    attribution: NotRequired[str]
 
 
 class SongNeighbours(TypedDict):
@@ -183,6 +206,13 @@ class RecommendationsAnswer:
     n_plays_used: int
     unknown_song_ids: list[str]
     attribution: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentRecommendations(RecommendationsAnswer):
+    """Songs recommended in an experiment."""
+
+    experiment: ExperimentAnswer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ wanted bundle ──► gates, outside of any lock ──► one unit of work: s
                       ▲                                    │ no
                       └──────────── judged anew ◄──────────┘
 
-Promotions, assignments and retrainings all move them through `judged_move`.
+Promotions, assignments, retrainings and decisions of experiments all move them through `judged_move`.
 """
 
 import re
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from app.domain.errors import Conflict, GatesRefused, InvalidRequest, NotFound, StaleGeneration
+from app.domain.experiments.experiment import LIVE_NAME
 from app.domain.gates import GateLimits, GateReport
 from app.domain.models import Alias, AliasMove, Bundle, Model, ModelState, MoveReason, bundle_before
 from app.domain.repositories import UnitOfWork, UnitsOfWork
@@ -112,7 +113,7 @@ class AliasService:
         check_name(name)
         after = Bundle(default=model_id, segments=dict(segments or {}))
         with self._units.reading() as unit:
-            _check_bundle(unit, after)
+            check_bundle(unit, after)
         cause = Cause(reason="assignment", override_reason=override_reason, moved_by=moved_by, if_match=if_match)
 
         def decide(unit: UnitOfWork, verdict: Verdict) -> Alias:
@@ -128,11 +129,7 @@ class AliasService:
         Raises: NotFound, Conflict, StaleGeneration.
         """
         with self._units() as unit:
-            _found(unit.aliases.find(name), name)
-            previous = bundle_before(unit.aliases.moves(name, limit=EVERY_MOVE))
-            if previous is None:
-                raise Conflict(f"Alias {name!r} has no model to go back to.")
-            alias = moved(unit, name, previous, Cause(reason="rollback", moved_by=moved_by, if_match=if_match))
+            alias = rolled_back(unit, name, Cause(reason="rollback", moved_by=moved_by, if_match=if_match))
             unit.commit()
         return alias
 
@@ -187,6 +184,15 @@ def moved(unit: UnitOfWork, name: str, after: Bundle, cause: Cause, *, reports: 
     )
 
 
+def rolled_back(unit: UnitOfWork, name: str, cause: Cause) -> Alias:
+    """The alias, moved in the caller's unit of work to the models before. Raises: NotFound, Conflict."""
+    _found(unit.aliases.find(name), name)
+    previous = bundle_before(unit.aliases.moves(name, limit=EVERY_MOVE))
+    if previous is None:
+        raise Conflict(f"Alias {name!r} has no model to go back to.")
+    return moved(unit, name, previous, cause)
+
+
 def check_name(name: str) -> None:
     """Raises: InvalidRequest."""
     if NAME.fullmatch(name) is None:
@@ -194,6 +200,8 @@ def check_name(name: str) -> None:
             "An alias has 1 to 64 lower-case letters, digits, '-' or '_', and begins with a letter or digit.",
             pointer="/alias",
         )
+    if LIVE_NAME.fullmatch(name) is not None:
+        raise InvalidRequest("That is what a variant of an experiment is live under.", pointer="/alias")
 
 
 def demand_segments(unit: UnitOfWork, names: list[str], dataset_ids: list[str], *, pointer: str) -> None:
@@ -217,12 +225,12 @@ def _check_generation(name: str, present: Alias | None, if_match: int | None) ->
         raise StaleGeneration(alias=name, expected=if_match, actual=generation)
 
 
-def _check_bundle(unit: UnitOfWork, bundle: Bundle) -> None:
-    """Raises: InvalidRequest, Conflict when a model is not ready."""
+def check_bundle(unit: UnitOfWork, bundle: Bundle, *, under: str = "", default: str = "/model_id") -> None:
+    """Refuse models that are not there or not ready; pointers are below `under`. Raises: InvalidRequest, Conflict."""
     if len(bundle.segments) > MAX_SEGMENTS:
-        raise InvalidRequest(f"An alias has models for at most {MAX_SEGMENTS} segments.", pointer="/segments")
+        raise InvalidRequest(f"An alias has models for at most {MAX_SEGMENTS} segments.", pointer=f"{under}/segments")
     datasets = {}
-    for pointer, model_id in [("/model_id", bundle.default), *_members(bundle)]:
+    for pointer, model_id in [(under + default, bundle.default), *_members(bundle, under)]:
         try:
             model = unit.models.get(model_id)
         except NotFound as error:
@@ -230,11 +238,11 @@ def _check_bundle(unit: UnitOfWork, bundle: Bundle) -> None:
         if model.state is not ModelState.READY:
             raise Conflict(f"Model {model_id!r} is {model.state.value}: an alias needs one that is ready.")
         datasets[model_id] = model.dataset_id
-    demand_segments(unit, list(bundle.segments), list(datasets.values()), pointer="/segments")
+    demand_segments(unit, list(bundle.segments), list(datasets.values()), pointer=f"{under}/segments")
 
 
-def _members(bundle: Bundle) -> list[tuple[str, str]]:
+def _members(bundle: Bundle, under: str) -> list[tuple[str, str]]:
     def escaped(name: str) -> str:
         return name.replace("~", "~0").replace("/", "~1")
 
-    return [(f"/segments/{escaped(name)}", model_id) for name, model_id in bundle.segments.items()]
+    return [(f"{under}/segments/{escaped(name)}", model_id) for name, model_id in bundle.segments.items()]

@@ -34,6 +34,7 @@ from app.domain.serving import (
     Live,
     LiveModel,
     LiveModels,
+    NeighboursAnswer,
     Recommendation,
     RecommendationsAnswer,
     UserRefused,
@@ -211,6 +212,13 @@ class RecommendingService:
         )
         return self._answered(live, heard, by="session", options=options, explain=explain, now_ms=now_ms)
 
+    def attribution(self, answer: NeighboursAnswer) -> str:
+        """The token by which plays name an answer of neighbours, given now."""
+        return self._token(answer["alias"], answer["model_id"], answer["generation"], epoch_ms(self._clock.now()))
+
+    def _token(self, alias: str, model_id: str, generation: int, now_ms: int) -> str:
+        return Attribution(alias, model_id, generation, issued_at_ms=now_ms, nonce=self._new_nonce()).token
+
     # What an answer rests on
 
     def _heard(
@@ -337,9 +345,7 @@ class RecommendingService:
             segment=None if segment is None else model.segments[segment],
             n_plays_used=0 if used is None else len(used.songs),
             unknown_song_ids=heard.unknown_song_ids,
-            attribution=Attribution(
-                live.alias, model.model_id, live.generation, issued_at_ms=now_ms, nonce=self._new_nonce()
-            ).token,
+            attribution=self._token(live.alias, model.model_id, live.generation, now_ms),
         )
 
     def _answered_together(

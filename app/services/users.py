@@ -112,16 +112,16 @@ class UserService:
         return HeardPage(plays=page, next_cursor=_cursor(page[-1]) if len(plays) > limit else None)
 
     def erase(self, user_id: str) -> ErasedUser:
-        """Forget a user: every play sent, what is cached, and the history in every model, now and later.
+        """Forget a user: every play and exposure, what is cached, and the history in every model, now and later.
 
         Doing it again is harmless. Plays after this instant count as those of a new user. Raises: InvalidRequest,
         Unavailable.
         """
         check_id(user_id, pointer="user_id")
         at = self._clock.now()
-        n_plays = self._histories.change({user_id}, lambda unit: _erase(unit, user_id, at), alone=True)
+        n_plays, n_exposures = self._histories.change({user_id}, lambda unit: _erase(unit, user_id, at), alone=True)
         self._listeners.look()
-        return ErasedUser(user_id=user_id, erased_at=at, n_plays_erased=n_plays)
+        return ErasedUser(user_id=user_id, erased_at=at, n_plays_erased=n_plays, n_exposures_erased=n_exposures)
 
     def _imported(self, unit: UnitOfWork, model: LiveModel, user_id: str) -> list[HeardPlay]:
         """The plays of the model's dataset that were not sent too, newest first."""
@@ -138,9 +138,10 @@ class UserService:
         return [play for play in plays if (play.song_id, play.played_at_ms) not in sent_too]
 
 
-def _erase(unit: UnitOfWork, user_id: str, at: datetime) -> int:
+def _erase(unit: UnitOfWork, user_id: str, at: datetime) -> tuple[int, int]:
+    """How many plays and how many exposures there were."""
     unit.listeners.erase(user_id, at=at)
-    return unit.plays.delete_of(user_id)
+    return unit.plays.delete_of(user_id), unit.exposures.delete_of(user_id)
 
 
 def _top_songs(model: LiveModel, n_by_song: Counter[str]) -> list[HeardSongCount]:

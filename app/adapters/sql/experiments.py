@@ -6,10 +6,16 @@ import sqlalchemy as sa
 
 from app.adapters.sql import tables
 from app.adapters.sql.rows import Rows
+from app.domain.errors import NotFound
 from app.domain.experiments.experiment import LIVE_STATES, Experiment, ExperimentState
 
 LOCK = 6_190_423_981
 """The number of the advisory lock on PostgreSQL; on SQLite there is one writer anyway."""
+
+STANDING = sa.select(tables.experiments.c.state, tables.experiments.c.version).where(
+    tables.experiments.c.id == sa.bindparam("id")
+)
+"""Made once: every first exposure reads it."""
 
 
 class SqlExperiments(Rows[Experiment]):
@@ -27,6 +33,13 @@ class SqlExperiments(Rows[Experiment]):
         """Those in one of these states, oldest first."""
         columns = self.table.c
         return self.many(sa.select(self.table).where(columns.state.in_(states)).order_by(columns.id))
+
+    def standing(self, identity: str) -> tuple[ExperimentState, int]:
+        """Its state and version. Raises: NotFound."""
+        row = self._connection.execute(STANDING, {"id": identity}).first()
+        if row is None:
+            raise NotFound(self.noun, identity)
+        return row.state, row.version
 
     def live_in_layer(self, layer: str) -> list[Experiment]:
         """The running and paused ones of a layer, oldest first; nobody else gives its buckets out meanwhile."""

@@ -8,6 +8,7 @@ from sqlalchemy.engine import Connection
 
 from app.adapters.sql import tables
 from app.adapters.sql.plays import insert_into, json_rows
+from app.domain.errors import Conflict
 from app.domain.experiments.exposure import Exposed, Exposure, ExposureVerdict
 
 TOLD = ("user_id", "variant", "segment", "exposed_at_ms", "revision")
@@ -44,6 +45,15 @@ class SqlExposures:
         columns = tables.exposures.c
         query = sa.select(tables.exposures).where(columns.user_id == user_id).order_by(columns.experiment_id)
         return [Exposure(**row) for row in self._connection.execute(query).mappings()]
+
+    def expose(self, exposure: Exposure) -> Exposure:
+        """Store it unless the user has one already; what is stored."""
+        if self._add(exposure.experiment_id, [exposure]):
+            return exposure
+        stored = self.find(exposure.experiment_id, exposure.user_id)
+        if stored is None:  # removed in between
+            raise Conflict("The user was erased at the same moment: try again.")
+        return stored
 
     def record(self, experiment_id: str, told: Sequence[Exposure]) -> list[Exposed]:
         """Store those of users who were not exposed; what is stored of each afterwards, in order.

@@ -163,13 +163,21 @@ class ErasedUserView(View):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"user_id": "user_000001", "erased_at": "2026-01-01T12:00:00Z", "n_plays_erased": 40}]
+            "examples": [
+                {
+                    "user_id": "user_000001",
+                    "erased_at": "2026-01-01T12:00:00Z",
+                    "n_plays_erased": 40,
+                    "n_exposures_erased": 1,
+                }
+            ]
         }
     )
 
     user_id: str
     erased_at: datetime
     n_plays_erased: int = Field(description="Plays that had been sent; 0 when it is done again.")
+    n_exposures_erased: int = Field(description="Experiments that the user had been exposed to.")
 
     @classmethod
     def of(cls, erased: ErasedUser) -> "ErasedUserView":
@@ -178,4 +186,5 @@ class ErasedUserView(View):
             user_id=erased.user_id,
             erased_at=erased.erased_at.astimezone(UTC),
             n_plays_erased=erased.n_plays_erased,
+            n_exposures_erased=erased.n_exposures_erased,
         )
