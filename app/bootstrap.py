@@ -43,7 +43,10 @@ from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.differences import DifferenceService, Kept
 from app.services.events import EventService
+from app.services.experiments import ExperimentService
 from app.services.exporting import ExportService
+from app.services.exposing import ExposingService
+from app.services.exposures import ExposureService
 from app.services.gating import GateService
 from app.services.histories import UserHistories
 from app.services.importance import ImportanceService
@@ -55,6 +58,7 @@ from app.services.own_trials import OwnTrialService
 from app.services.plays import PlayService
 from app.services.recommending import RecommendingService
 from app.services.retraining import Gather, RetrainingService
+from app.services.segments import UserSegments
 from app.services.serving import ServingService
 from app.services.shadowing import ShadowService
 from app.services.studies import StudyService
@@ -92,6 +96,9 @@ class Container:
     aliases: AliasService
     gates: GateService
     shadows: ShadowService
+    experiments: ExperimentService
+    exposing: ExposingService
+    exposures: ExposureService
     retrainings: RetrainingService
     differences: DifferenceService
     tables: TableService
@@ -200,7 +207,7 @@ def build(
     own_clock = SystemClock() if clock is None else clock
     overlays = LiveCatalogue(partial(catalogue_changes, units), clock=own_clock)
     live = LiveIndexes(
-        targets=lambda: [*aliases.targets(), *shadows.targets()],
+        targets=lambda: [*aliases.targets(), *shadows.targets(), *exposing.targets()],
         store=store,
         load=load_model or _load,
         overlays=overlays,
@@ -214,6 +221,8 @@ def build(
     histories = UserHistories(units, listeners=listeners, cache=cache)
     options = recommendation_options(settings)
     recommending = RecommendingService(histories, live=live, clock=own_clock, defaults=options)
+    segments = UserSegments(histories, recommending=recommending, live=live, options=options)
+    exposing = ExposingService(units, segments=segments, listeners=listeners, live=live, clock=own_clock)
     return Container(
         settings=settings,
         engine=engine,
@@ -237,6 +246,9 @@ def build(
         aliases=aliases,
         gates=gates,
         shadows=shadows,
+        experiments=ExperimentService(units, ids=ids, aliases=aliases, live=live),
+        exposing=exposing,
+        exposures=ExposureService(units, segments=segments, clock=own_clock),
         retrainings=retrainings,
         differences=DifferenceService(units, store=store, compare=_compare),
         tables=tables,

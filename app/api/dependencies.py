@@ -23,7 +23,10 @@ from app.services.catalogue import CatalogueService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.differences import DifferenceService
+from app.services.experiments import ExperimentService
 from app.services.exporting import ExportService
+from app.services.exposing import ExposingService
+from app.services.exposures import ExposureService
 from app.services.gating import GateService
 from app.services.idempotency import Idempotency, Replay
 from app.services.importance import ImportanceService
@@ -71,6 +74,9 @@ class Services:
     aliases: AliasService
     gates: GateService
     shadows: ShadowService
+    experiments: ExperimentService
+    exposing: ExposingService
+    exposures: ExposureService
     retrainings: RetrainingService
     differences: DifferenceService
     tables: TableService
@@ -113,6 +119,7 @@ StudyPath = Annotated[ResourceId, Path(description="The study's id.")]
 TrialPath = Annotated[ResourceId, Path(description="The trial's id.")]
 ModelPath = Annotated[ResourceId, Path(description="The model's id.")]
 UploadPath = Annotated[ResourceId, Path(description="The upload's id.")]
+ExperimentPath = Annotated[ResourceId, Path(description="The experiment's id.")]
 AliasPath = Annotated[AliasName, Path(description="The alias.")]
 SongPath = Annotated[PathIdentifier, Path(description="The song's id, percent-encoded.")]
 SegmentPath = Annotated[PathIdentifier, Path(description="The segment's name, percent-encoded.")]
@@ -186,9 +193,13 @@ LOCATION: dict[str, Any] = {
 }
 
 
-VERSION_TAG: dict[str, Any] = {
-    "headers": {"ETag": {"description": "The study's version.", "required": True, "schema": {"type": "string"}}}
-}
+def version_tag(of: str) -> dict[str, Any]:
+    """The ETag of an answer, for its description."""
+    told = {"description": f"The {of}'s version.", "required": True, "schema": {"type": "string"}}
+    return {"headers": {"ETag": told}}
+
+
+VERSION_TAG = version_tag("study")
 
 
 # Preconditions
@@ -209,6 +220,16 @@ StudyMatchHeader = Annotated[
     Header(
         alias="If-Match",
         description='The version that the study must be at, such as `"3"`, or `*` for any; its `ETag` tells.',
+        max_length=64,
+    ),
+]
+
+
+ExperimentMatchHeader = Annotated[
+    str | None,
+    Header(
+        alias="If-Match",
+        description='The version that the experiment must be at, such as `"3"`, or `*` for any; its `ETag` tells.',
         max_length=64,
     ),
 ]

@@ -45,6 +45,7 @@ TAGS = [
     {"name": "trials", "description": "Points of a search, trained and measured."},
     {"name": "models", "description": "Files that serve."},
     {"name": "aliases", "description": "Which model is live."},
+    {"name": "experiments", "description": "Variants on live listeners."},
     {"name": "songs", "description": "Neighbours, and songs by name."},
     {"name": "catalogue", "description": "What is said of songs, denied songs, and new ones."},
     {"name": "recommendations", "description": "Songs for users."},

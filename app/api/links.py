@@ -99,6 +99,22 @@ LINKS: dict[str, tuple[Linked, ...]] = {
     "PUT /v1/songs/{song_id}/denial": (
         Linked({"song_id": "$request.path.song_id"}, ("DELETE /v1/songs/{song_id}/denial",)),
     ),
+    "POST /v1/experiments": (
+        Linked(
+            {"experiment_id": ID},
+            (
+                "GET /v1/experiments/{experiment_id}",
+                "PATCH /v1/experiments/{experiment_id}",
+                "DELETE /v1/experiments/{experiment_id}",
+                "POST /v1/experiments/{experiment_id}/start",
+                "POST /v1/experiments/{experiment_id}/pause",
+                "POST /v1/experiments/{experiment_id}/resume",
+                "POST /v1/experiments/{experiment_id}/stop",
+                "POST /v1/experiments/{experiment_id}/decide",
+                "POST /v1/experiments/{experiment_id}/exposures",
+            ),
+        ),
+    ),
     "POST /v1/retrain": (Linked({"retraining_id": ID}, ("GET /v1/retrainings/{retraining_id}",)),),
     "POST /v1/keys": (Linked({"key_id": ID}, ("GET /v1/keys/{key_id}", "DELETE /v1/keys/{key_id}")),),
 }

@@ -1,5 +1,6 @@
 """Recommendations for users, and for whoever heard some songs."""
 
+from dataclasses import fields
 from typing import Annotated
 
 import orjson
@@ -17,7 +18,8 @@ from app.api.schemas.recommendations import (
     UsersBody,
 )
 from app.api.shadowed import shadowed_recommendations
-from app.domain.serving import BatchAnswer, RecommendationsAnswer
+from app.domain.experiments.experiment import Serving
+from app.domain.serving import BatchAnswer, ExperimentRecommendations, RecommendationsAnswer
 from app.services.serving import DEFAULT_ALIAS
 
 router = APIRouter(prefix="/v1", tags=["recommendations"], route_class=StrictRoute)
@@ -35,8 +37,12 @@ def recommend_for_user(
     """Songs near what the user heard, newer plays weighing more; songs heard recently are left out.
 
     The plays are those of the model's dataset and those sent since. Users that nothing is known of get songs that are
-    popular, and the answer says so.
+    popular, and the answer says so. Within an `experiment` the user's variant answers, and it is on record that the
+    user has seen it; who is not in it gets what everybody gets.
     """
+    experiment_id = which.within()
+    if experiment_id is not None:
+        return _rendered(recommended_within(services, experiment_id, user_id, which))
     answer = shadowed_recommendations(
         services,
         lambda alias: services.recommending.recommendations(
@@ -45,6 +51,24 @@ def recommend_for_user(
         alias=which.alias,
     )
     return _rendered(answer)
+
+
+def recommended_within(
+    services: Services, experiment_id: str, user_id: str, which: RecommendationParameters
+) -> ExperimentRecommendations:
+    """What a user is answered in an experiment; what the variant says of serving wins over the request."""
+    wishes, wanted = which.wishes(), which.wanted()
+
+    def ask(alias: str, serving: Serving) -> RecommendationsAnswer:
+        return services.recommending.recommendations(
+            user_id, alias=alias, by=which.by, wanted=wanted, explain=which.explain, **serving.over(wishes)
+        )
+
+    found = services.exposing.answered(
+        experiment_id, user_id, ask, is_cut_off=lambda answer: answer.history in {"cached", "dataset_only"}
+    )
+    told = {each.name: getattr(found.answer, each.name) for each in fields(found.answer)}
+    return ExperimentRecommendations(**told, experiment=found.experiment)
 
 
 def recommended(services: Services, user_id: str, k: int) -> RecommendationsAnswer:

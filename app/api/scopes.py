@@ -16,6 +16,7 @@ SCOPES: dict[str, Scope | None] = {
     "POST /v1/recommendations/batch": Scope.SERVE,
     # events
     "POST /v1/plays": Scope.EVENTS,
+    "POST /v1/experiments/{experiment_id}/exposures": Scope.EVENTS,
     # read
     "GET /v1/songs/{song_id:path}/catalogue": Scope.READ,
     "GET /v1/denials": Scope.READ,
@@ -50,6 +51,9 @@ SCOPES: dict[str, Scope | None] = {
     "GET /v1/models/{model_id}/diff": Scope.READ,
     "GET /v1/retrainings": Scope.READ,
     "GET /v1/retrainings/{retraining_id}": Scope.READ,
+    "GET /v1/experiments": Scope.READ,
+    "GET /v1/experiments/{experiment_id}": Scope.READ,
+    "GET /v1/experiments/{experiment_id}/assignment": Scope.READ,
     # tune
     "POST /v1/uploads": Scope.TUNE,
     "POST /v1/datasets": Scope.TUNE,
@@ -77,6 +81,14 @@ SCOPES: dict[str, Scope | None] = {
     "PUT /v1/aliases/{alias}/shadow": Scope.PROMOTE,
     "DELETE /v1/aliases/{alias}/shadow": Scope.PROMOTE,
     "POST /v1/retrain": Scope.PROMOTE,
+    "POST /v1/experiments": Scope.PROMOTE,
+    "PATCH /v1/experiments/{experiment_id}": Scope.PROMOTE,
+    "DELETE /v1/experiments/{experiment_id}": Scope.PROMOTE,
+    "POST /v1/experiments/{experiment_id}/start": Scope.PROMOTE,
+    "POST /v1/experiments/{experiment_id}/pause": Scope.PROMOTE,
+    "POST /v1/experiments/{experiment_id}/resume": Scope.PROMOTE,
+    "POST /v1/experiments/{experiment_id}/stop": Scope.PROMOTE,
+    "POST /v1/experiments/{experiment_id}/decide": Scope.PROMOTE,
     # admin
     "PUT /v1/songs/{song_id:path}": Scope.ADMIN,
     "PATCH /v1/songs/{song_id:path}": Scope.ADMIN,

@@ -42,10 +42,15 @@ async def list_neighbours(
 ) -> Response:
     """The songs nearest to a song by the live model, the nearest first; the song itself is never among them.
 
-    There are `k` of them as long as the model knows so many that pass.
+    There are `k` of them as long as the model knows so many that pass. Within an `experiment` the variant of `user_id`
+    answers, and it is on record that the user has seen it; who is not in it gets what everybody gets.
     """
     services: Services = request.app.state.services
     wanted = which.wanted()
+    user_id = which.listener()
+    if user_id is not None:
+        within = await anyio.to_thread.run_sync(neighbours_within, services, song_id, user_id, which)
+        return Response(orjson.dumps(within), media_type="application/json")
 
     def ask(alias: str) -> NeighboursAnswer:
         return services.serving.neighbours(
@@ -56,6 +61,20 @@ async def list_neighbours(
     # A look-up takes microseconds, a search that filters may take milliseconds, which others should not wait for.
     answer = shadowed() if wanted.lets_all_pass else await anyio.to_thread.run_sync(shadowed)
     return Response(orjson.dumps(answer), media_type="application/json")
+
+
+def neighbours_within(services: Services, song_id: str, user_id: str, which: NeighboursParameters) -> NeighboursAnswer:
+    """What a user is answered in the experiment; how a variant recommends does not matter to neighbours."""
+    wanted = which.wanted()
+    found = services.exposing.answered(
+        str(which.experiment),
+        user_id,
+        lambda alias, _serving: services.serving.neighbours(
+            song_id, k=which.k, alias=alias, segment=which.segment, wanted=wanted
+        ),
+    )
+    attribution = services.recommending.attribution(found.answer)
+    return {**found.answer, "experiment": found.experiment, "attribution": attribution}
 
 
 class NeighboursRoute(ScopedRoute):

@@ -77,6 +77,7 @@ def test_what_takes_long_says_where_to_look(description: dict[str, Any]) -> None
         "POST /v1/studies/{study_id}/clone",
         "POST /v1/studies/{study_id}/transfer",
         "POST /v1/retrain",
+        "POST /v1/experiments",
         "POST /v1/keys",
     }
     assert all("Location" in answer["headers"] for answer in created.values())
@@ -101,12 +102,16 @@ def test_what_creates_takes_an_idempotency_key(description: dict[str, Any]) -> N
         "POST /v1/studies/{study_id}/clone",
         "POST /v1/studies/{study_id}/transfer",
         "POST /v1/retrain",
+        "POST /v1/experiments",
     }
 
 
 def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
     from app.api.schemas.asking import AskBody, CompletionBody, EpochBody, FailBody, HeartbeatBody
     from app.api.schemas.datasets import DatasetBody
+    from app.api.schemas.experiment_metrics import MetricBody
+    from app.api.schemas.experiments import DecisionBody, ExperimentBody, ExperimentChangesBody
+    from app.api.schemas.exposures import ExposuresBody
     from app.api.schemas.keys import KeyBody
     from app.api.schemas.models import AssignmentBody, PromotionBody
     from app.api.schemas.own_trials import OwnTrialsBody
@@ -119,7 +124,8 @@ def test_examples_of_bodies_are_bodies(description: dict[str, Any]) -> None:
     asking = (AskBody, HeartbeatBody, EpochBody, CompletionBody, FailBody)
     others = (DatasetBody, OwnTrialsBody, PromotionBody, AssignmentBody, PlaysBody, RecommendationBody, KeyBody)
     of_studies = (StudyBody, ExtensionBody, StudyChangesBody, CloneBody, StoppingBody, RetryBody)
-    for body in (*asking, *of_studies, *others):
+    of_experiments = (ExperimentBody, ExperimentChangesBody, DecisionBody, ExposuresBody, MetricBody)
+    for body in (*asking, *of_studies, *of_experiments, *others):
         examples = description["components"]["schemas"][body.__name__]["examples"]
         for example in examples:
             body.model_validate(example)
@@ -130,6 +136,8 @@ def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
         asking,
         comparisons,
         datasets,
+        experiments,
+        exposures,
         health,
         keys,
         models,
@@ -145,7 +153,19 @@ def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
 
     checked = set()
     of_tuning = (studies, trials, own_trials, asking, warm_starts, comparisons)
-    for module in (datasets, health, keys, models, plays, recommendations, songs, sent, *of_tuning):
+    for module in (
+        datasets,
+        experiments,
+        exposures,
+        health,
+        keys,
+        models,
+        plays,
+        recommendations,
+        songs,
+        sent,
+        *of_tuning,
+    ):
         for name, schema in description["components"]["schemas"].items():
             view = getattr(module, name, None)
             if view is not None and issubclass(view, View):

@@ -302,3 +302,12 @@ def test_many_songs_are_asked_for_at_once(live: World) -> None:
 def test_a_mix_that_cannot_be_answered_says_why(live: World, body: dict[str, object], code: str) -> None:
     refused = live.client.post("/v1/songs/neighbours", json=body)
     assert (refused.status_code, refused.json()["code"]) == (422, code)
+
+
+def test_a_body_may_weigh_events(live: World) -> None:
+    heard = {"history": [{"song_id": "a", "event_type": "like"}, {"song_id": "AC/neighbours"}]}
+    nearest = [
+        live.client.post("/v1/recommendations", json={**heard, "event_weights": weights}).json()["recommendations"][0]
+        for weights in ({"like": 9, "play": 1}, {"like": 1.0, "play": 9})
+    ]
+    assert [song["song_id"] for song in nearest] == ["b", "AC/DC"]

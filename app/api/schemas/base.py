@@ -2,8 +2,9 @@
 
 from typing import Annotated, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from app.domain.experiments.experiment import LIVE_NAME
 from app.domain.lease import Failure, Progress
 from app.domain.listening import MAX_ID_LENGTH
 
@@ -30,7 +31,15 @@ PathIdentifier = Annotated[Identifier, BeforeValidator(_slashes)]
 ResourceId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 """An id that the server made."""
 
-AliasName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+def _no_variant(name: str) -> str:
+    if LIVE_NAME.fullmatch(name) is not None:
+        msg = "A variant of an experiment is no alias: ask within the experiment"
+        raise ValueError(msg)
+    return name
+
+
+AliasName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$"), AfterValidator(_no_variant)]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=NO_CONTROL_CHARACTERS)]
 """A name for people to read."""

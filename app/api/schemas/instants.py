@@ -39,9 +39,9 @@ Instant = Annotated[
 """An aware instant; sub-microsecond digits are dropped."""
 
 
-def epoch_ms(instant: datetime, *, pointer: str) -> int:
+def epoch_ms(instant: datetime, *, pointer: str, name: str = "played_at") -> int:
     """Whole milliseconds since 1970. Raises: InvalidRequest before 1970 and after 9999."""
     since = (instant - EPOCH) // timedelta(milliseconds=1)
     if not 0 <= since <= LATEST_MS:
-        raise InvalidRequest("played_at must be between the years 1970 and 9999.", pointer=pointer)
+        raise InvalidRequest(f"{name} must be between the years 1970 and 9999.", pointer=pointer)
     return since

@@ -23,6 +23,7 @@ from app.domain.models import (
     Model,
     ModelMetrics,
     ModelState,
+    MoveReason,
     Promotion,
     Rival,
     StoredFile,
@@ -421,6 +422,7 @@ class AliasMoveView(View):
                     "gates": [EXAMPLE_REPORT],
                     "override_reason": None,
                     "moved_by": None,
+                    "experiment_id": None,
                     "moved_at": "2026-01-01T12:03:04Z",
                 }
             ]
@@ -432,12 +434,13 @@ class AliasMoveView(View):
     model_id: str
     previous_model_id: str | None
     segments: dict[str, str]
-    reason: Literal["promotion", "assignment", "rollback"]
+    reason: MoveReason
     gates: list[GateReportView] = Field(description="What each changed member showed; a rollback asks for nothing.")
     override_reason: str | None = Field(description="Why it was made although a gate refused.")
     moved_by: str | None = Field(
         description="The id of the API key that asked for it; null where none did: a schedule, or keys are off."
     )
+    experiment_id: str | None = Field(description="The experiment that decided it.")
     moved_at: datetime
 
     @classmethod
@@ -453,5 +456,6 @@ class AliasMoveView(View):
             gates=[GateReportView.of(report) for report in move.reports],
             override_reason=move.override_reason,
             moved_by=move.moved_by,
+            experiment_id=move.experiment_id,
             moved_at=move.moved_at,
         )

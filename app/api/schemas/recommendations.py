@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
-from app.api.schemas.base import AliasName, Body, Identifier, Parameters, View
+from app.api.schemas.base import AliasName, Body, Identifier, Parameters, ResourceId, View
 from app.api.schemas.instants import Instant, epoch_ms
-from app.api.schemas.songs import EXAMPLE_ANSWER, EXAMPLE_NAMES, SONG_ID, AnswerView
+from app.api.schemas.songs import EXAMPLE_ANSWER, EXAMPLE_NAMES, SONG_ID, AnswerView, ExperimentAnswerView
 from app.domain.attribution import PATTERN
+from app.domain.errors import InvalidRequest
 from app.domain.filtering import (
     MAX_COLUMN_LENGTH,
     MAX_COLUMNS,
@@ -63,6 +64,7 @@ MmrLambda = Annotated[
     ),
 ]
 EventWeight = Annotated[float, Field(ge=-GREATEST_EVENT_WEIGHT, le=GREATEST_EVENT_WEIGHT, allow_inf_nan=False)]
+EventWeights = dict[Annotated[EventType, Field(strict=False)], EventWeight]
 Excluded = Annotated[
     list[Identifier], Field(max_length=MAX_EXCLUDED, description="Songs that are not to be recommended.")
 ]
@@ -147,6 +149,16 @@ class RecommendationParameters(ListParameters):
         "repeated; by default the server's.",
     )
 
+    experiment: ResourceId | None = Field(
+        default=None, description="By the variant that the user has in this experiment, which exposes the user."
+    )
+
+    def within(self) -> str | None:
+        """The experiment; None where it is by an alias. Raises: InvalidRequest."""
+        if self.experiment is not None and "alias" in self.model_fields_set:
+            raise InvalidRequest("An experiment says itself what answers.", pointer="experiment")
+        return self.experiment
+
     def wishes(self) -> Wishes:
         """The domain's values."""
         given = dict(text.split("=") for text in self.event_weight)
@@ -168,7 +180,7 @@ class WishesBody(Body):
     completion_weight: CompletionWeight | None = None
     mmr_lambda: MmrLambda | None = None
     exclude_seen: SeenText | None = None
-    event_weights: dict[EventType, EventWeight] | None = Field(
+    event_weights: EventWeights | None = Field(
         default=None,
         description="What events weigh beside a play of weight 1; below 0 they push away. By default the server's.",
     )
@@ -309,11 +321,25 @@ EXAMPLE_RECOMMENDATIONS: dict[str, Any] = {
     "attribution": "v1.production.mdl_01.3.1767268800000.Zk3x9QmVw2Lr",
 }
 
+EXAMPLE_IN_EXPERIMENT: dict[str, Any] = {
+    **EXAMPLE_RECOMMENDATIONS,
+    "alias": "exp_0197f3a5e4-2",
+    "generation": 1,
+    "attribution": "v1.exp_0197f3a5e4-2.mdl_01.1.1767268800000.Zk3x9QmVw2Lr",
+    "experiment": {
+        "id": "exp_0197f3a5e4",
+        "variant": "tuned",
+        "segment": "ar",
+        "is_exposed": True,
+        "reason": None,
+    },
+}
+
 
 class RecommendationsView(AnswerView):
     """Songs recommended, best first, and what they rest on."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_RECOMMENDATIONS]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE_RECOMMENDATIONS, EXAMPLE_IN_EXPERIMENT]})
 
     user_id: str | None = Field(description="Null where the request gave the history.")
     recommendations: list[RecommendationView]
@@ -336,6 +362,9 @@ class RecommendationsView(AnswerView):
     unknown_song_ids: list[str] = Field(description="Songs of the history that the model does not know.")
     attribution: Annotated[str, WithJsonSchema({"type": "string", "pattern": f"^{PATTERN}$"})] = Field(
         description="Send it with the plays that this answer leads to."
+    )
+    experiment: ExperimentAnswerView | None = Field(
+        default=None, description="What the answer has to do with the experiment; absent where none was named."
     )
 
 

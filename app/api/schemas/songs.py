@@ -19,7 +19,7 @@ from app.domain.filtering import (
     SongFilter,
 )
 from app.domain.recommending import MAX_K
-from app.domain.serving import Detail, Song, SongAnswer, SongsAnswer, WeightedSong
+from app.domain.serving import Detail, Song, SongAnswer, SongsAnswer, UnassignedReason, WeightedSong
 from app.services.serving import MAX_SONGS_PER_BATCH, MAX_WEIGHT
 
 SONG_ID = "spotify:track:7qiZfU4dY1lWllzX7mPBI3"
@@ -62,6 +62,20 @@ class NeighboursParameters(AliasParameters):
         le=MAX_PER_ARTIST,
         description="Most songs of one artist; those without one are not counted together.",
     )
+
+    experiment: ResourceId | None = Field(
+        default=None,
+        description="By the variant that the user has in this experiment, which exposes the user; needs `user_id`.",
+    )
+    user_id: Identifier | None = Field(default=None, description="Who asks within the experiment.")
+
+    def listener(self) -> str | None:
+        """Who asks within an experiment; None where nobody does. Raises: InvalidRequest."""
+        if (self.experiment is None) != (self.user_id is None):
+            raise InvalidRequest("experiment and user_id go together.", pointer="user_id")
+        if self.experiment is not None and {"alias", "model"} & self.model_fields_set:
+            raise InvalidRequest("An experiment says itself what answers.", pointer="experiment")
+        return self.user_id
 
     def wanted(self) -> SongFilter:
         """Which songs may be answered with. Raises: InvalidRequest."""
@@ -129,6 +143,19 @@ class SongsParameters(AliasParameters):
     )
     limit: int = Field(default=20, ge=1, le=100, description="Most songs of the page.")
     cursor: str | None = Field(default=None, max_length=256, description="`next_cursor` of the page before.")
+
+
+class ExperimentAnswerView(View):
+    """What an answer has to do with an experiment."""
+
+    id: str
+    variant: str | None = Field(description="Which one answered; null where the experiment's alias did.")
+    segment: str | None = Field(description="The user's, when first exposed.")
+    is_exposed: bool = Field(description="Whether it is on record that the user has seen the variant.")
+    reason: UnassignedReason | None = Field(
+        description="Why no variant answered. `variant_not_live`: this server has not loaded all of them; "
+        "`database_away`: nothing could keep the exposure."
+    )
 
 
 class AnswerView(View):
@@ -238,6 +265,12 @@ class NeighboursView(AnswerView):
 
     song_id: str
     neighbours: list[NeighbourView]
+    experiment: ExperimentAnswerView | None = Field(
+        default=None, description="What the answer has to do with the experiment; absent where none was named."
+    )
+    attribution: str | None = Field(
+        default=None, description="In an experiment: the token to send with plays that the answer led to."
+    )
 
 
 class SongNeighboursView(View):
