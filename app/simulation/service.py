@@ -38,6 +38,12 @@ K = 20
 BUSY = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 
 
+class BodyTooLarge(SimulationFailed):
+    """The service takes smaller bodies."""
+
+    code = "body_too_large"
+
+
 class Service:
     """A running service; every refusal becomes SimulationFailed with the service's own words."""
 
@@ -78,7 +84,8 @@ class Service:
             raise SimulationFailed(f"{response.request.url} does not answer as Segue does.") from error
         if response.is_error:
             said = answer.get("detail", response.text) if isinstance(answer, dict) else response.text
-            raise SimulationFailed(f"{response.request.method} {response.request.url.path}: {said}")
+            kind = BodyTooLarge if response.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else SimulationFailed
+            raise kind(f"{response.request.method} {response.request.url.path}: {said}")
         found: Json = answer
         return found
 
@@ -215,7 +222,15 @@ class _Users:
         return int(world.draws.choice(len(weights), p=weights / weights.sum()))
 
     def _post(self, rows: list[Json]) -> None:
-        answer = self._service.post("/v1/plays", {"plays": rows})
+        try:
+            answer = self._service.post("/v1/plays", {"plays": rows})
+        except BodyTooLarge:
+            if len(rows) == 1:
+                raise
+            middle = len(rows) // 2
+            self._post(rows[:middle])
+            self._post(rows[middle:])
+            return
         refused = next((each for each in answer["verdicts"] if each["verdict"] == "rejected"), None)
         if refused is not None:
             raise SimulationFailed(f"A play was refused: {refused['reason']['detail']}")

@@ -187,3 +187,18 @@ def test_a_service_without_songs_and_one_that_takes_no_plays() -> None:
     for played, said in ((empty, "knows no songs"), (full, "It is late.")):
         with pytest.raises(SimulationFailed, match=said):
             have_listened(played)
+
+
+def test_a_batch_that_is_too_large_is_sent_in_parts() -> None:
+    played = Played()
+
+    def small(request: httpx2.Request) -> httpx2.Response:
+        is_large = request.url.path == "/v1/plays" and len(request.content) > 5_000
+        return httpx2.Response(413, json={"detail": "too large"}) if is_large else played(request)
+
+    done = have_listened(small)
+    assert len(played.plays) == done.n_before + done.n_after > 100
+    with pytest.raises(SimulationFailed, match="too large"):
+        have_listened(
+            lambda request: httpx2.Response(413, json={"detail": "too large"}) if request.content else played(request)
+        )
