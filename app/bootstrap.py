@@ -50,6 +50,7 @@ from app.services.exposures import ExposureService
 from app.services.gating import GateService
 from app.services.histories import UserHistories
 from app.services.importance import ImportanceService
+from app.services.interleaving import InterleavingService
 from app.services.keys import KeyService
 from app.services.listeners import ListenerService
 from app.services.models import ModelService
@@ -99,6 +100,7 @@ class Container:
     experiments: ExperimentService
     exposing: ExposingService
     exposures: ExposureService
+    interleaving: InterleavingService
     retrainings: RetrainingService
     differences: DifferenceService
     tables: TableService
@@ -249,6 +251,7 @@ def build(
         experiments=ExperimentService(units, ids=ids, aliases=aliases, live=live),
         exposing=exposing,
         exposures=ExposureService(units, segments=segments, clock=own_clock),
+        interleaving=InterleavingService(units),
         retrainings=retrainings,
         differences=DifferenceService(units, store=store, compare=_compare),
         tables=tables,

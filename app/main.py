@@ -28,6 +28,7 @@ from app.api import (
     events,
     experiments,
     health,
+    interleaving,
     keys,
     models,
     own_trials,
@@ -131,6 +132,7 @@ def _routes() -> list[BaseRoute]:
         aliases,
         retrainings,
         experiments,
+        interleaving,
         keys,
         health,
     ):
@@ -168,6 +170,7 @@ def services_of(container: Container) -> Services:
         experiments=container.experiments,
         exposing=container.exposing,
         exposures=container.exposures,
+        interleaving=container.interleaving,
         retrainings=container.retrainings,
         differences=container.differences,
         tables=container.tables,

@@ -30,6 +30,7 @@ from app.services.exposures import ExposureService
 from app.services.gating import GateService
 from app.services.idempotency import Idempotency, Replay
 from app.services.importance import ImportanceService
+from app.services.interleaving import InterleavingService
 from app.services.keys import KeyService
 from app.services.models import ModelService
 from app.services.neighbour_tables import TableService
@@ -77,6 +78,7 @@ class Services:
     experiments: ExperimentService
     exposing: ExposingService
     exposures: ExposureService
+    interleaving: InterleavingService
     retrainings: RetrainingService
     differences: DifferenceService
     tables: TableService

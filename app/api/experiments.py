@@ -48,7 +48,7 @@ def create_experiment(body: ExperimentBody, services: FromServices, key: FromKey
     The first variant is the control that the others are compared with.
     """
     experiment = services.experiments.create(
-        body.spec(), created_by=caller, idempotency=None if key is None else key.once(ExperimentView.of)
+        body.spec(), kind=body.kind, created_by=caller, idempotency=None if key is None else key.once(ExperimentView.of)
     )
     return answered(experiment, ExperimentView.of, status=HTTPStatus.CREATED, collection="/v1/experiments")
 

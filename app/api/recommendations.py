@@ -1,6 +1,7 @@
 """Recommendations for users, and for whoever heard some songs."""
 
 from dataclasses import fields
+from functools import partial
 from typing import Annotated
 
 import orjson
@@ -65,7 +66,11 @@ def recommended_within(
         )
 
     found = services.exposing.answered(
-        experiment_id, user_id, ask, is_cut_off=lambda answer: answer.history in {"cached", "dataset_only"}
+        experiment_id,
+        user_id,
+        ask,
+        is_cut_off=lambda answer: answer.history in {"cached", "dataset_only"},
+        draft=partial(services.recommending.drafted, k=which.k),
     )
     told = {each.name: getattr(found.answer, each.name) for each in fields(found.answer)}
     return ExperimentRecommendations(**told, experiment=found.experiment)

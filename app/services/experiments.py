@@ -16,6 +16,7 @@ from app.domain.experiments.experiment import (
     ExperimentSpec,
     ExperimentState,
     Variant,
+    check_kind,
     taken_in_layer,
 )
 from app.domain.gates import GateLimits
@@ -75,6 +76,7 @@ class ExperimentService:
         """A draft. Raises: InvalidRequest, Conflict when a model is not ready."""
 
         def create() -> Experiment:
+            check_kind(kind, spec)
             self._check(unit, spec)
             experiment = Experiment(
                 id=self._ids.new("exp"),
@@ -117,6 +119,7 @@ class ExperimentService:
             if spec == experiment.spec:
                 return experiment
             if experiment.state is ExperimentState.DRAFT:
+                check_kind(experiment.kind, spec)
                 self._check(unit, spec)
                 experiment = experiment.changed(spec, None)
             else:

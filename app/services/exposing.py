@@ -50,6 +50,20 @@ class _Changed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Question(Generic[A]):
+    """What a user asks within an experiment.
+
+    `ask` takes what answers, as an alias, and how the variant recommends. `is_cut_off` tells of an answer that it was
+    made without the database. `draft` makes one answer of two variants', of an experiment whose id it takes; None for
+    what is not interleaved.
+    """
+
+    ask: Callable[[str, Serving], A]
+    is_cut_off: Callable[[A], bool]
+    draft: Callable[[str, A, A], A] | None
+
+
+@dataclass(frozen=True, slots=True)
 class Within(Generic[A]):
     """An answer and what it has to do with the experiment."""
 
@@ -125,32 +139,33 @@ class ExposingService:
         ask: Callable[[str, Serving], A],
         *,
         is_cut_off: Callable[[A], bool] = lambda _answer: False,
+        draft: Callable[[str, A, A], A] | None = None,
     ) -> Within[A]:
         """What `ask` answers by the user's variant, who is exposed to it, or by the experiment's alias.
 
-        `ask` takes what answers, as an alias, and how the variant recommends. `is_cut_off` tells of an answer that it
-        was made without the database.
+        Of an interleaving experiment what `draft` makes of both variants' answers. The arguments are a `Question`'s.
 
         Raises: InvalidRequest, NotFound, Conflict, NothingLive, Unavailable, and what `ask` raises.
         """
         check_id(user_id, pointer="user_id")
+        question = Question(ask, is_cut_off, draft)
         for _ in range(MOST_TRIES):
             experiment = self._experiment(experiment_id)
             with suppress(_Changed):
-                return self._answered(experiment, user_id, ask, is_cut_off)
+                return self._answered(experiment, user_id, question)
         raise Conflict(f"Experiment {experiment_id!r} is being changed: try again.")
 
-    def _answered(
-        self, experiment: Experiment, user_id: str, ask: Callable[[str, Serving], A], is_cut_off: Callable[[A], bool]
-    ) -> Within[A]:
+    def _answered(self, experiment: Experiment, user_id: str, question: Question[A]) -> Within[A]:
+        if experiment.kind == "interleaving" and question.draft is None:
+            raise Conflict(f"Experiment {experiment.id!r} interleaves lists of recommendations, and nothing else.")
         reason = self._why_not(experiment)
         exposure = None if reason else self._exposed(experiment, user_id)
         if exposure is not None:
-            return _by_variant(experiment, exposure, ask)
+            return _by_variant(experiment, exposure, question)
         reason = reason or self._why_not_new(experiment, user_id)
         if reason is not None:
-            return _by_alias(experiment, ask, reason=reason)
-        return self._answered_first(experiment, user_id, ask, is_cut_off)
+            return _by_alias(experiment, question, reason=reason)
+        return self._answered_first(experiment, user_id, question)
 
     # Who is in
 
@@ -234,22 +249,20 @@ class ExposingService:
 
     # The first time
 
-    def _answered_first(
-        self, experiment: Experiment, user_id: str, ask: Callable[[str, Serving], A], is_cut_off: Callable[[A], bool]
-    ) -> Within[A]:
+    def _answered_first(self, experiment: Experiment, user_id: str, question: Question[A]) -> Within[A]:
         """The variant's answer and its exposure. Raises: _Changed."""
         exposure = _new(experiment, user_id, at_ms=epoch_ms(self._clock.now()))
-        found = _by_variant(experiment, exposure, ask)  # first: who cannot be answered is not exposed
+        found = _by_variant(experiment, exposure, question)  # first: who cannot be answered is not exposed
         stored = None
-        if not (found.experiment["reason"] or is_cut_off(found.answer)):
+        if not (found.experiment["reason"] or question.is_cut_off(found.answer)):
             with suppress(Unavailable):
                 stored = self._stored(experiment, exposure)
         if stored is None:
             self._found_away()
-            return _by_alias(experiment, ask, reason="database_away")
+            return _by_alias(experiment, question, reason="database_away")
         self._known.keep(stored)
         if stored.variant != exposure.variant:  # another server was first, by other shares
-            return _by_variant(experiment, stored, ask)
+            return _by_variant(experiment, stored, question)
         return Within(found.answer, _told(stored))
 
     def _stored(self, experiment: Experiment, exposure: Exposure) -> Exposure:
@@ -291,18 +304,21 @@ def _new(experiment: Experiment, user_id: str, *, at_ms: int) -> Exposure:
     )
 
 
-def _by_variant(experiment: Experiment, exposure: Exposure, ask: Callable[[str, Serving], A]) -> Within[A]:
+def _by_variant(experiment: Experiment, exposure: Exposure, question: Question[A]) -> Within[A]:
     """The variant's answer; that of the alias where the database is away and the variant cannot do without."""
-    variant = next(each for each in experiment.spec.variants if each.name == exposure.variant)
+    is_one_list = experiment.kind == "interleaving"
+    variants = [each for each in experiment.spec.variants if is_one_list or each.name == exposure.variant]
     try:
-        answer = ask(experiment.live_name(variant.name), variant.serving)
+        answers = [question.ask(experiment.live_name(each.name), each.serving) for each in variants]
     except Unavailable:  # the variant's model knows nothing of the user: the alias's may
-        return _by_alias(experiment, ask, reason="database_away")
-    return Within(answer, _told(exposure))
+        return _by_alias(experiment, question, reason="database_away")
+    if is_one_list and question.draft is not None:
+        return Within(question.draft(experiment.id, *answers), _told(exposure))
+    return Within(answers[0], _told(exposure))
 
 
-def _by_alias(experiment: Experiment, ask: Callable[[str, Serving], A], *, reason: UnassignedReason) -> Within[A]:
-    answer = ask(experiment.spec.alias, Serving())
+def _by_alias(experiment: Experiment, question: Question[A], *, reason: UnassignedReason) -> Within[A]:
+    answer = question.ask(experiment.spec.alias, Serving())
     return Within(
         answer,
         {"id": experiment.id, "variant": None, "segment": None, "is_exposed": False, "reason": reason},

@@ -17,6 +17,7 @@ from app.services.segments import UserSegments
 
 NOT_RUNNING = Rejection("not_running", "", "The experiment does not run: nobody is exposed.")
 PAUSED = Rejection("paused", "", "The experiment is paused: nobody new enters.")
+ONE_LIST = Rejection("one_list", "variant", "The lists of an interleaving experiment are drafted here alone.")
 UNKNOWN_VARIANT = Rejection("unknown_variant", "variant", "The experiment has no such variant.")
 WRONG_VARIANT = Rejection("wrong_variant", "variant", "The user is assigned another variant.")
 NOT_IN_TRAFFIC = Rejection("not_in_traffic", "user_id", "The user is not in the experiment.")
@@ -138,6 +139,8 @@ def _sorted_out(
 def _wrong(experiment: Experiment, told: ToldExposure, *, now_ms: int) -> Rejection | None:
     if not experiment.is_live or experiment.started_at is None:
         return NOT_RUNNING
+    if experiment.kind == "interleaving":
+        return ONE_LIST
     if experiment.spec.variant(told.variant) is None:
         return UNKNOWN_VARIANT
     if told.at_ms < epoch_ms(experiment.started_at):

@@ -39,6 +39,7 @@ from app.domain.serving import (
     RecommendationsAnswer,
     UserRefused,
 )
+from app.services.drafting import drafted
 from app.services.histories import NOTHING, Found, UserHistories
 from app.services.ranking import (
     CANDIDATES_PER_SONG,
@@ -96,12 +97,14 @@ class RecommendingService:
         clock: Clock,
         defaults: RecommendationOptions,
         new_nonce: Callable[[], str] = lambda: secrets.token_urlsafe(12),
+        draws: np.random.Generator | None = None,
     ) -> None:
         self._histories = histories
         self._live = live
         self._clock = clock
         self._defaults = defaults
         self._new_nonce = new_nonce
+        self._draws = np.random.default_rng() if draws is None else draws
 
     def recommendations(
         self,
@@ -211,6 +214,12 @@ class RecommendingService:
             live, wanted, lambda model: _given(model, given, wanted, options=options, now_ms=now_ms)
         )
         return self._answered(live, heard, by="session", options=options, explain=explain, now_ms=now_ms)
+
+    def drafted(
+        self, experiment_id: str, first: RecommendationsAnswer, second: RecommendationsAnswer, *, k: int
+    ) -> RecommendationsAnswer:
+        """One answer of two variants', each song with the token of whose it is."""
+        return drafted(first, second, experiment_id=experiment_id, k=k, draws=self._draws)
 
     def attribution(self, answer: NeighboursAnswer) -> str:
         """The token by which plays name an answer of neighbours, given now."""

@@ -18,7 +18,8 @@ from app.domain.experiments.interleaving import Votes
 from app.domain.models import Bundle
 from app.domain.plays import EventType, Play
 from app.domain.serving import Basis, Recommendation, RecommendationsAnswer
-from app.services.interleaving import InterleavingService, drafted
+from app.services.drafting import drafted
+from app.services.interleaving import InterleavingService
 from tests.values import NOON, FakeClock, experiment
 
 NOON_MS = int(NOON.timestamp() * 1000)

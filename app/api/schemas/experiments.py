@@ -146,6 +146,11 @@ class ExperimentBody(Body):
     hypothesis: Hypothesis
     variants: Variants
     metrics: Metrics
+    kind: ExperimentKind = Field(
+        default="assignment",
+        description="`assignment`: each user gets one variant. `interleaving`: each gets one list, drafted from two "
+        "variants, and `GET …/preference` tells whose songs are played more.",
+    )
     unit: Literal["user"] = Field(default="user", description="What is assigned.")
     traffic: Share = Field(default=1.0, description="The share of all users that enters.")
     segment_by: ColumnOrNot = Field(
@@ -496,9 +501,9 @@ class ExperimentDetailView(ExperimentView):
         return cls(
             **_fields(facts.experiment),
             exposures=[
-                ExposuresCountView(variant=variant.name, n_exposed=n_exposed, n_crossed=n_crossed)
-                for variant in facts.experiment.spec.variants
-                for n_exposed, n_crossed in [facts.counts.get(variant.name, (0, 0))]
+                ExposuresCountView(variant=name, n_exposed=n_exposed, n_crossed=n_crossed)
+                for name in facts.experiment.exposed_to
+                for n_exposed, n_crossed in [facts.counts.get(name, (0, 0))]
             ],
         )
 

@@ -298,6 +298,10 @@ class RecommendationView(View):
     because_of_others: float = Field(
         default=0.0, description="With `explain`: what all other songs heard add. Together they are the score."
     )
+    attribution: str | None = Field(
+        default=None,
+        description="In an interleaved list: send it, in the place of the answer's, with plays of this song.",
+    )
 
 
 class StepView(View):

@@ -35,6 +35,9 @@ LIVE_NAME = re.compile(r"exp_[A-Za-z0-9]{1,56}-[1-9][0-9]?")
 ExperimentKind = Literal["assignment", "interleaving"]
 """Each user gets one variant, or one list drafted from two."""
 
+INTERLEAVED = "interleaved"
+"""What users of an interleaving experiment are exposed to: both variants in one list."""
+
 
 class ExperimentState(StrEnum):
     """See the drawing in the module header."""
@@ -232,6 +235,11 @@ class Experiment:
         return self.decisions[-1] if self.decisions else None
 
     @property
+    def exposed_to(self) -> tuple[str, ...]:
+        """What users may be exposed to, as exposures name it."""
+        return (INTERLEAVED,) if self.kind == "interleaving" else tuple(self.spec.weights)
+
+    @property
     def traffic_salt(self) -> str:
         """What users are chosen by: shared by all experiments of a layer."""
         return f"{self.id}-traffic" if self.spec.layer is None else f"layer-{self.spec.layer}"
@@ -250,7 +258,9 @@ class Experiment:
         """What the user gets, who was not exposed yet; None before the start."""
         if self.allocation is None:
             return None
-        return assigned(self.allocation, user_id, traffic_salt=self.traffic_salt, salt=self.salt)
+        found = assigned(self.allocation, user_id, traffic_salt=self.traffic_salt, salt=self.salt)
+        is_one_list = self.kind == "interleaving" and found.variant is not None
+        return replace(found, variant=INTERLEAVED) if is_one_list else found
 
     def live_name(self, variant: str) -> str:
         """What the variant is live under, as an alias is; attribution tokens name it."""
@@ -283,6 +293,12 @@ class Experiment:
             raise Conflict(f"Experiment {self.id!r} is decided: only its promotion can still be rolled back.")
         decided = self.moved_to(ExperimentState.DECIDED)
         return replace(decided, decided_at=decision.decided_at, decisions=(*self.decisions, decision))
+
+
+def check_kind(kind: ExperimentKind, spec: ExperimentSpec) -> None:
+    """Refuse a specification that its kind cannot have. Raises: InvalidRequest."""
+    if kind == "interleaving" and len(spec.variants) != 2:
+        raise InvalidRequest(f"A list is drafted from two variants, not {len(spec.variants)}.", pointer="/variants")
 
 
 def taken_in_layer(others: Iterable[Experiment]) -> set[int]:

@@ -19,6 +19,7 @@ from app.domain.experiments.experiment import (
     ExperimentState,
     Serving,
     Variant,
+    check_kind,
     check_traffic,
     taken_in_layer,
 )
@@ -198,3 +199,27 @@ def test_a_specification_is_read_as_it_was_written() -> None:
     )
     adapter = TypeAdapter(ExperimentSpec)
     assert adapter.validate_python(adapter.dump_python(spec, mode="json")) == spec
+
+
+def test_everybody_in_an_interleaving_experiment_gets_one_list() -> None:
+    allocation = allocated([], at=NOON, share=0.5, weights={"control": 1, "treatment": 1}, taken=())
+    draft = replace(experiment(), kind="interleaving")
+    running = draft.started(at=NOON, allocation=allocation, pinned={})
+    found = [running.assignment(f"user {number}") for number in range(100)]
+    assert {each.variant for each in found if each is not None} == {"interleaved", None}
+    assert running.exposed_to == ("interleaved",)
+    assert experiment().exposed_to == ("control", "treatment")
+
+
+def test_a_list_is_drafted_from_two_variants() -> None:
+    three = experiment_spec(variants=tuple(Variant(name=name, alias="production") for name in "abc"))
+    check_kind("assignment", three)
+    check_kind("interleaving", experiment_spec())
+    with pytest.raises(InvalidRequest) as refused:
+        check_kind("interleaving", three)
+    assert refused.value.pointer == "/variants"
+
+
+def test_the_first_goal_stands_for_an_experiment() -> None:
+    metrics = (from_preset("skip_rate", MetricRole.SECONDARY), from_preset("completion", MetricRole.GOAL))
+    assert experiment_spec(metrics=metrics).goal.name == "completion"
