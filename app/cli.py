@@ -465,6 +465,12 @@ def simulate(
     ] = None,
     experiment: Annotated[str | None, typer.Option(help="The running experiment whose lists are asked for.")] = None,
     column: Annotated[str, typer.Option(help="Column of the service's songs that holds the language.")] = "language",
+    at_once: Annotated[
+        bool,
+        typer.Option(
+            "--at-once", help="Tell a user's day as heard just now, in one session: results need no waiting for."
+        ),
+    ] = False,
 ) -> None:
     """Simulate listeners with known tastes: into files, or as users of a running service and its experiment.
 
@@ -492,7 +498,13 @@ def simulate(
             typer.echo(simulated_files(asked, out, kind=table_format, console=_console()))
         else:
             simulated_users(
-                asked, url=str(url), key=str(key), experiment_id=str(experiment), column=column, console=_console()
+                asked,
+                url=str(url),
+                key=str(key),
+                experiment_id=str(experiment),
+                column=column,
+                at_once=at_once,
+                console=_console(),
             )
 
 

@@ -91,7 +91,9 @@ def simulated_files(asked: Asked, folder: Path, *, kind: Format, console: Consol
     return folder
 
 
-def simulated_users(asked: Asked, *, url: str, key: str, experiment_id: str, column: str, console: Console) -> None:
+def simulated_users(
+    asked: Asked, *, url: str, key: str, experiment_id: str, column: str, at_once: bool, console: Console
+) -> None:
     """Users of a running service. Raises: SimulationFailed."""
     if asked.lost or asked.traffic != 1:
         raise SimulationFailed("A service assigns and records by itself: --traffic and --lost are for files.")
@@ -102,10 +104,11 @@ def simulated_users(asked: Asked, *, url: str, key: str, experiment_id: str, col
             column=column,
             scenario=lambda languages: asked.scenario(languages, start_ms=int(time.time() * 1000)),
             console=console,
+            at_once=at_once,
         )
     for variant, n in sorted(done.n_exposed.items()):
         console.print(f"{n:,} listeners exposed to {variant}.", markup=False)
     if done.n_outside:
         console.print(f"{done.n_outside:,} listeners are not in the experiment.")
-    console.print(f"{done.n_before:,} plays from before, {done.n_after:,} since, for a day to come.")
-    console.print(f"Results: {url.rstrip('/')}/v1/experiments/{experiment_id}/results", markup=False)
+    when = "told at once" if at_once else "over the day to come"
+    console.print(f"{done.n_before:,} plays from before, {done.n_after:,} since, {when}.")

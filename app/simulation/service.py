@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
@@ -21,6 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.domain.attribution import parsed
 from app.domain.plays import EventType
 from app.simulation.listeners import Language, Songs
 from app.simulation.listening import DAY_MS, Plays, sessions_of
@@ -92,9 +93,13 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The list of one user: ids of songs, and of each the token to send; those whose token names the second variant."""
+    """The list of one user: ids of songs, and of each the token to send; those whose token names the second variant.
+
+    `at_ms` is when it was given, by the service's clock.
+    """
 
     variant: str
+    at_ms: int
     song_ids: Sequence[str]
     tokens: Sequence[str]
     is_second: np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -117,8 +122,13 @@ def listen(
     column: str,
     scenario: Callable[[tuple[Language, ...]], Scenario],
     console: Console,
+    at_once: bool = False,
 ) -> Done:
-    """Have users listen; `scenario` is given the languages that the songs have. Raises: SimulationFailed."""
+    """Have users listen; `scenario` is given the languages that the songs have.
+
+    `at_once`: what would be heard in a day is told as heard a millisecond apart, from the answer on: results need not
+    be waited for, but all sessions of the day are one. Raises: SimulationFailed.
+    """
     experiment = service.get(f"/v1/experiments/{quote(experiment_id, safe='')}")
     if experiment["state"] != "running":
         raise SimulationFailed(f"Experiment {experiment_id} is {experiment['state']}: start it first.")
@@ -132,8 +142,27 @@ def listen(
     n_sessions = sessions_of(world.draws, world.listeners)
     with _bar(console, int((n_sessions > 0).sum())) as advance:
         given = users.ask(np.flatnonzero(n_sessions).tolist(), advance)
-    users.send(world.day(0, n_sessions=n_sessions), given)
+    heard = world.day(0, n_sessions=n_sessions)
+    users.send(_told_at_once(heard, given) if at_once else heard, given)
     return users.done
+
+
+def _told_at_once(plays: Plays, given: Mapping[int, Given]) -> Plays:
+    """The plays of users who are in the experiment, a millisecond apart from when they were given their list."""
+    is_inside = np.isin(plays.user, list(given))
+    user = plays.user[is_inside]
+    order = np.arange(len(user)) - np.searchsorted(user, user)  # users stand together, in order
+    since_ms = np.array([given[listener].at_ms for listener in user.tolist()], dtype=np.int64)
+    return replace(
+        plays,
+        user=user,
+        song=plays.song[is_inside],
+        session=plays.session[is_inside],
+        at_ms=since_ms + 1 + order,
+        seconds=plays.seconds[is_inside],
+        is_skip=plays.is_skip[is_inside],
+        is_recommended=plays.is_recommended[is_inside],
+    )
 
 
 class _Users:
@@ -177,6 +206,7 @@ class _Users:
         second = f".{self._id}-2."
         return Given(
             str(experiment["variant"]),
+            parsed(str(answer["attribution"])).issued_at_ms,
             [str(song["song_id"]) for song in songs],
             tokens,
             np.array([second in token for token in tokens], dtype=np.bool_),

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 from rich.console import Console
 
+from app.domain.attribution import Attribution
 from app.simulation import service as simulated
 from app.simulation.listeners import Effect, Language
 from app.simulation.listening import DAY_MS
@@ -26,6 +27,12 @@ LANGUAGES = ("ar", "en")
 def song(number: int, *, language: str | None) -> dict[str, Any]:
     details = {"duration_s": 100.0} if number % 2 else {}
     return {"song_id": f"s{number}", "details": details if language is None else {**details, "language": language}}
+
+
+def token(user_id: str) -> str:
+    """Of the list of a user."""
+    nonce = hashlib.sha256(user_id.encode()).hexdigest()[:16]
+    return Attribution("exp_1-1", "mdl_1", 1, issued_at_ms=NOW_MS + 5_000, nonce=nonce).token
 
 
 class Played:
@@ -79,7 +86,7 @@ class Played:
             variant = "interleaved"
         return {
             "recommendations": songs,
-            "attribution": f"token of {user_id}",
+            "attribution": token(user_id),
             "experiment": {"id": experiment, "variant": variant},
         }
 
@@ -94,6 +101,7 @@ def have_listened(
     *,
     languages: tuple[Language, ...] | None = None,
     experiment_id: str = "exp_1",
+    at_once: bool = False,
     **changes: Any,  # noqa: ANN401 - any field
 ) -> Done:
     headers = {"Authorization": "Bearer key"}
@@ -107,6 +115,7 @@ def have_listened(
                 n_users=60, languages=languages or found, start_ms=NOW_MS, days=1, **{"days_before": 2, **changes}
             ),
             console=Console(quiet=True),
+            at_once=at_once,
         )
 
 
@@ -129,7 +138,7 @@ def test_only_users_in_the_experiment_play_songs_of_its_lists_with_their_token()
     have_listened(played)
     credited = [play for play in played.plays if "attribution" in play]
     assert credited
-    assert all(play["attribution"] == f"token of {play['user_id']}" for play in credited)
+    assert all(play["attribution"] == token(play["user_id"]) for play in credited)
     assert all(played.variant(play["user_id"]) is not None for play in credited)
     assert {play["song_id"] for play in credited} <= {"s0", "s1", "s2", "s3"}
     assert all(datetime.fromisoformat(play["played_at"]) >= NOW for play in credited)
@@ -202,3 +211,13 @@ def test_a_batch_that_is_too_large_is_sent_in_parts() -> None:
         have_listened(
             lambda request: httpx2.Response(413, json={"detail": "too large"}) if request.content else played(request)
         )
+
+
+def test_a_day_that_is_told_at_once_follows_the_answer_in_the_order_heard() -> None:
+    played, whole = Played(), Played()
+    done, over_a_day = have_listened(played, at_once=True), have_listened(whole)
+    since = [play for play in played.plays if datetime.fromisoformat(play["played_at"]) > NOW + timedelta(seconds=4)]
+    assert len(since) == done.n_after == len({play["event_id"] for play in since})
+    assert max(datetime.fromisoformat(play["played_at"]) for play in since) < NOW + timedelta(minutes=1)
+    assert all(played.variant(play["user_id"]) is not None for play in since)
+    assert done.n_exposed == over_a_day.n_exposed
