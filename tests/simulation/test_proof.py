@@ -35,7 +35,7 @@ def test_intervals_hold_lifts_that_are_known() -> None:
 
 
 def test_a_lift_in_arabic_alone_is_reported_as_that() -> None:
-    reports = [article(seed, n_users=20_000, size=0.6) for seed in range(3)]
+    reports = [article(seed, n_users=25_000, size=1.2) for seed in range(3)]
     assert sum(report.is_right for report in reports) >= 2
 
 
