@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from app.adapters.sql import tables
@@ -13,11 +15,26 @@ from app.domain.experiments.exposure import Exposed, Exposure, ExposureVerdict
 
 TOLD = ("user_id", "variant", "segment", "exposed_at_ms", "revision")
 
+KEY = ["experiment_id", "user_id"]
+
 FIND = sa.select(tables.exposures).where(
     tables.exposures.c.experiment_id == sa.bindparam("experiment_id"),
     tables.exposures.c.user_id == sa.bindparam("user_id"),
 )
 """One user's; made once, for making it takes as long as reading it."""
+
+
+def _first(insert: postgresql.Insert | sqlite.Insert) -> sa.sql.dml.ReturningInsert[tuple[str]]:
+    table = tables.exposures
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in ("experiment_id", *TOLD)}
+    return insert.values(values).on_conflict_do_nothing(index_elements=KEY).returning(table.c.user_id)
+
+
+FIRST = {
+    "postgresql": _first(postgresql.insert(tables.exposures)),
+    "sqlite": _first(sqlite.insert(tables.exposures)),
+}
+"""Stores one of a user who has none; made once: a request waits for it."""
 
 
 class SqlExposures:
@@ -48,7 +65,8 @@ class SqlExposures:
 
     def expose(self, exposure: Exposure) -> Exposure:
         """Store it unless the user has one already; what is stored."""
-        if self._add(exposure.experiment_id, [exposure]):
+        values = {name: getattr(exposure, name) for name in ("experiment_id", *TOLD)}
+        if self._connection.execute(FIRST[self._connection.dialect.name], values).first() is not None:
             return exposure
         stored = self.find(exposure.experiment_id, exposure.user_id)
         if stored is None:  # removed in between
@@ -89,7 +107,7 @@ class SqlExposures:
         stored = self._connection.execute(
             insert_into(self._connection, table)
             .from_select([*TOLD, "experiment_id"], sent)
-            .on_conflict_do_nothing(index_elements=["experiment_id", "user_id"])
+            .on_conflict_do_nothing(index_elements=KEY)
             .returning(table.c.user_id)
         )
         return set(stored.scalars())

@@ -15,6 +15,11 @@ LOCK = 5_190_423_977
 
 THE_ROW = 1
 
+ERASED = sa.select(tables.erased_users.c.user_id, tables.erased_users.c.erased_at_ms).where(
+    tables.erased_users.c.user_id.in_(sa.bindparam("user_ids", expanding=True))
+)
+"""Made once, for a user's first exposure waits for it."""
+
 
 class SqlListeners:
     """See `app.domain.repositories.ListenerRepository`."""
@@ -48,9 +53,8 @@ class SqlListeners:
 
     def erased_at(self, user_ids: Collection[str]) -> dict[str, int]:
         """When those of the users that are to be forgotten were erased, in epoch milliseconds."""
-        columns = tables.erased_users.c
-        query = sa.select(columns.user_id, columns.erased_at_ms).where(columns.user_id.in_(list(user_ids)))
-        return {user_id: at_ms for user_id, at_ms in self._connection.execute(query)}
+        found = self._connection.execute(ERASED, {"user_ids": list(user_ids)})
+        return {user_id: at_ms for user_id, at_ms in found}
 
     def erase(self, user_id: str, *, at: datetime) -> Erasure:
         """Note that the user is to be forgotten up to an instant; needs `lock`."""
