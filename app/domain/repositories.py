@@ -14,7 +14,10 @@ from app.domain.events import Event
 from app.domain.experiments.calibration import Finding
 from app.domain.experiments.experiment import Experiment, ExperimentState
 from app.domain.experiments.exposure import Exposed, Exposure
+from app.domain.experiments.health import RevisionCount
 from app.domain.experiments.interleaving import Ballot
+from app.domain.experiments.metrics import Metric
+from app.domain.experiments.outcomes import Outcomes
 from app.domain.keys import ApiKey
 from app.domain.lease import Claim, Progress
 from app.domain.listeners import CacheState, Erasure, SongCount, StoredPlay
@@ -326,6 +329,27 @@ class BallotRepository(Protocol):
         ...
 
 
+class OutcomeRepository(Protocol):
+    """What users did after their exposure, summed up."""
+
+    def of_experiment(
+        self, experiment_id: str, *, metrics: Sequence[Metric], covariate_days: int, since_ms: int, until_ms: int
+    ) -> Outcomes:
+        """Of who was exposed, by variant and segment, for the UTC days from that of `since_ms` up to `until_ms`.
+
+        Who crossed is left out. The covariates are of so many days before each user's exposure.
+        """
+        ...
+
+    def of_history(self, *, metrics: Sequence[Metric], covariate_days: int, since_ms: int, until_ms: int) -> Outcomes:
+        """Of everybody who played anything in that time, as if exposed at the first play: one group, "history"."""
+        ...
+
+    def revisions(self, experiment_id: str, *, until_ms: int) -> list[RevisionCount]:
+        """Users exposed before an instant and those of them who crossed, by revision, variant and segment."""
+        ...
+
+
 class ExposureRepository(Protocol):
     """Who was exposed to which variant."""
 
@@ -524,6 +548,7 @@ class UnitOfWork(Protocol):
     retrainings: RetrainingRepository
     experiments: ExperimentRepository
     exposures: ExposureRepository
+    outcomes: OutcomeRepository
     ballots: BallotRepository
     findings: FindingRepository
     plays: PlayRepository

@@ -22,6 +22,7 @@ from app.adapters.sql.keys import SqlKeys
 from app.adapters.sql.listeners import SqlListeners
 from app.adapters.sql.models import SqlAliases, SqlModels
 from app.adapters.sql.neighbour_tables import SqlNeighbourTables
+from app.adapters.sql.outcomes import SqlOutcomes
 from app.adapters.sql.plays import RECENT, SqlPlays, told_plays
 from app.adapters.sql.quick_reads import QuickRead
 from app.adapters.sql.retrainings import SqlRetrainings
@@ -46,6 +47,7 @@ from app.domain.repositories import (
     KeyRepository,
     ListenerRepository,
     ModelRepository,
+    OutcomeRepository,
     PlayRepository,
     RetrainingRepository,
     ShadowRepository,
@@ -88,6 +90,7 @@ class SqlUnitOfWork:
         self.retrainings: RetrainingRepository = SqlRetrainings(connection)
         self.experiments: ExperimentRepository = SqlExperiments(connection)
         self.exposures: ExposureRepository = SqlExposures(connection)
+        self.outcomes: OutcomeRepository = SqlOutcomes(connection)
         self.ballots: BallotRepository = SqlBallots(connection)
         self.findings: FindingRepository = SqlFindings(connection)
         self.plays: PlayRepository = SqlPlays(connection)

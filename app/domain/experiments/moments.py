@@ -99,7 +99,7 @@ class Steps:
 
         X_k = M_{k-1} + sum of v(k-1) (v(k) - v(k-1))'. The last sum is part of the increments of M: of those with 1, y'
         and d', which do not change, it is all; of y and d half of what the products of the changes leave. That takes
-        the two halves of [Y, D] for equal, which only matters as far as R differs between two days.
+        the two halves of [Y, D] for equal, which only matters as far as R differs between two days; a mean's d is 1.
         """
         totals = np.cumsum(self.first + self.later, axis=0)
         lags = np.zeros_like(totals)
@@ -109,6 +109,9 @@ class Steps:
         lags[np.ix_(range(len(lags)), constant, changing)] += self.later[:, constant][:, :, changing]
         halves = (self.later - self.grams)[:, changing][:, :, changing] / 2.0
         lags[np.ix_(range(len(lags)), changing, changing)] += halves
+        if not is_ratio:
+            lags[:, D, :] = lags[:, ONE, :]
+            lags[:, :, D] = lags[:, :, ONE]
         return Moments(totals=totals, lags=lags, is_ratio=is_ratio, has_covariate=has_covariate)
 
 
