@@ -29,6 +29,8 @@ from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
 from app.domain.differences import Difference
+from app.domain.experiments.effects import Estimate, Unknown
+from app.domain.experiments.moments import Moments
 from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
 from app.domain.recommending import RecommendationOptions, weights_by_event
 from app.domain.serving import LiveModel
@@ -43,6 +45,7 @@ from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.differences import DifferenceService, Kept
 from app.services.events import EventService
+from app.services.experiment_results import ExperimentResultsService
 from app.services.experiments import ExperimentService
 from app.services.exporting import ExportService
 from app.services.exposing import ExposingService
@@ -103,6 +106,7 @@ class Container:
     interleaving: InterleavingService
     retrainings: RetrainingService
     differences: DifferenceService
+    experiment_results: ExperimentResultsService
     tables: TableService
     serving: ServingService
     recommending: RecommendingService
@@ -254,6 +258,7 @@ def build(
         interleaving=InterleavingService(units),
         retrainings=retrainings,
         differences=DifferenceService(units, store=store, compare=_compare),
+        experiment_results=ExperimentResultsService(units, estimate=_estimate),
         tables=tables,
         serving=ServingService(live),
         recommending=recommending,
@@ -318,6 +323,13 @@ def _importance(found: Observed) -> Importance:
     from app.adapters.importance import importance  # noqa: PLC0415
 
     return importance(found)
+
+
+def _estimate(control: Moments, treatment: Moments, *, day: int = -1, alpha: float = 0.05) -> Estimate | Unknown:
+    """By the adapter, which is only loaded when the first experiment is read."""
+    from app.adapters.experiment_effects import estimate  # noqa: PLC0415 - a server may never need it
+
+    return estimate(control, treatment, day=day, alpha=alpha)
 
 
 def _compare(one: Kept, other: Kept, /, *, k: int, segment_column: str | None) -> Difference:

@@ -26,6 +26,7 @@ from app.api import (
     comparisons,
     datasets,
     events,
+    experiment_results,
     experiments,
     health,
     interleaving,
@@ -133,6 +134,7 @@ def _routes() -> list[BaseRoute]:
         retrainings,
         experiments,
         interleaving,
+        experiment_results,
         keys,
         health,
     ):
@@ -173,6 +175,7 @@ def services_of(container: Container) -> Services:
         interleaving=container.interleaving,
         retrainings=container.retrainings,
         differences=container.differences,
+        experiment_results=container.experiment_results,
         tables=container.tables,
         serving=container.serving,
         recommending=container.recommending,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.domain.experiments.effects import Estimate, Interval, Unknown
-from app.domain.experiments.moments import D_BEFORE, ONE, Y_BEFORE, D, Matrix, Moments, Y, theta
+from app.domain.experiments.moments import D_BEFORE, ONE, Y_BEFORE, D, Matrix, Moments, Y, contributions, theta
 
 if TYPE_CHECKING:
     from tea_tasting.aggr import Aggregates
@@ -23,8 +23,8 @@ NAMES = ("one", "y", "d", "y_before", "d_before")
 NORMAL_ALPHA = 0.05
 Z = 1.959963984540054
 
-ROUNDING = 1e-7
-"""A standard error below this share of the mean is what rounding left of none."""
+ROUNDING = 1e-6
+"""A deviation below this share of the mean is what rounding left of none."""
 
 
 def estimate(control: Moments, treatment: Moments, *, day: int = -1, alpha: float = 0.05) -> Estimate | Unknown:
@@ -32,14 +32,14 @@ def estimate(control: Moments, treatment: Moments, *, day: int = -1, alpha: floa
     reason = _why_not(control, treatment, day)
     if reason is not None:
         return Unknown(reason)
-    is_adjusted = theta(control, treatment, day) != 0.0
+    taken_off = theta(control, treatment, day)
+    if not _varies(control, treatment, taken_off, day):
+        return Unknown("All users have the same value: nothing tells how far chance reaches.")
+    is_adjusted = taken_off != 0.0
     groups = aggregates(control, day), aggregates(treatment, day)
     told = _metric(control.is_ratio, is_adjusted, alpha, True).analyze_aggregates(*groups)
     normal = _metric(control.is_ratio, is_adjusted, NORMAL_ALPHA, False).analyze_aggregates(*groups)
     error = (normal.effect_size_ci_upper - normal.effect_size_ci_lower) / 2.0 / Z
-    scale = max(abs(float(normal.control)), abs(float(normal.treatment)))
-    if not isfinite(error) or error <= ROUNDING * scale:
-        return Unknown("All users have the same value: nothing tells how far chance reaches.")
     found = Estimate(
         lift=float(told.effect_size),
         error=float(error),
@@ -85,6 +85,17 @@ def _why_not(control: Moments, treatment: Moments, day: int) -> str | None:
         if group.mean(day) is None:
             return "The denominator is 0."
     return None
+
+
+def _varies(control: Moments, treatment: Moments, taken_off: float, day: int) -> bool:
+    """Whether users differ in what they add by more than rounding."""
+    squares, scale = 0.0, 0.0
+    for group in (control, treatment):
+        weights, totals = contributions(group, taken_off, day), group.totals[day]
+        if weights is not None:
+            squares += float(weights @ totals @ weights) / float(totals[ONE, ONE])
+        scale = max(scale, abs(group.mean(day) or 0.0))
+    return squares > (ROUNDING * scale) ** 2
 
 
 def _variance_left(control: Moments, groups: tuple["Aggregates", "Aggregates"], error: float) -> float:

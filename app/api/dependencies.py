@@ -23,6 +23,7 @@ from app.services.catalogue import CatalogueService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
 from app.services.differences import DifferenceService
+from app.services.experiment_results import ExperimentResultsService
 from app.services.experiments import ExperimentService
 from app.services.exporting import ExportService
 from app.services.exposing import ExposingService
@@ -81,6 +82,7 @@ class Services:
     interleaving: InterleavingService
     retrainings: RetrainingService
     differences: DifferenceService
+    experiment_results: ExperimentResultsService
     tables: TableService
     serving: ServingService
     recommending: RecommendingService

@@ -333,11 +333,19 @@ class OutcomeRepository(Protocol):
     """What users did after their exposure, summed up."""
 
     def of_experiment(
-        self, experiment_id: str, *, metrics: Sequence[Metric], covariate_days: int, since_ms: int, until_ms: int
+        self,
+        experiment_id: str,
+        *,
+        metrics: Sequence[Metric],
+        covariate_days: int,
+        since_ms: int,
+        until_ms: int,
+        cut: str | None = None,
     ) -> Outcomes:
         """Of who was exposed, by variant and segment, for the UTC days from that of `since_ms` up to `until_ms`.
 
-        Who crossed is left out. The covariates are of so many days before each user's exposure.
+        Who crossed is left out. The covariates are of so many days before each user's exposure. With `cut`, a detail
+        of songs in the catalogue, a user's segment is the value that most plays after the exposure have, as text.
         """
         ...
 

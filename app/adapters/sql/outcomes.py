@@ -50,6 +50,29 @@ def exposures_of(experiment_id: str) -> Exposures:
     return Exposures(rows, f"v1.{experiment_id}-")
 
 
+def cut_by(exposures: Exposures, detail: str, *, until_ms: int) -> Exposures:
+    """The same, each user's segment being the detail's value that most of the plays since the exposure have.
+
+    Users of whom no such play is known have none; of values that are played equally often the first is taken.
+    """
+    users, plays, songs = exposures.rows.subquery("users").c, tables.plays.c, tables.catalogue_songs.c
+    value = sa.type_coerce(songs.said, sa.JSON)[("details", detail)].as_string()
+    counts = (
+        sa.select(users.user_id, value.label("value"), sa.func.count().label("n"))
+        .join(tables.plays, plays.user_id == users.user_id)
+        .join(tables.catalogue_songs, songs.song_id == plays.song_id)
+        .where(plays.played_at_ms >= users.exposed_at_ms, plays.played_at_ms < until_ms, value.is_not(None))
+        .group_by(users.user_id, value)
+        .subquery("counts")
+    )
+    place = sa.func.row_number().over(partition_by=counts.c.user_id, order_by=(counts.c.n.desc(), counts.c.value))
+    placed = sa.select(counts.c.user_id, counts.c.value, place.label("place")).subquery("placed")
+    rows = sa.select(users.user_id, users.variant, placed.c.value.label("segment"), users.exposed_at_ms).outerjoin(
+        placed, sa.and_(placed.c.user_id == users.user_id, placed.c.place == 1)
+    )
+    return Exposures(rows, exposures.token_prefix)
+
+
 def listeners_since(since_ms: int, until_ms: int) -> Exposures:
     """All users as if an experiment had met each at the first play of a time: what past listening says of a metric."""
     columns = tables.plays.c
@@ -73,11 +96,19 @@ class SqlOutcomes:
         self._connection = connection
 
     def of_experiment(
-        self, experiment_id: str, *, metrics: Sequence[Metric], covariate_days: int, since_ms: int, until_ms: int
+        self,
+        experiment_id: str,
+        *,
+        metrics: Sequence[Metric],
+        covariate_days: int,
+        since_ms: int,
+        until_ms: int,
+        cut: str | None = None,
     ) -> Outcomes:
-        """Of who was exposed, by variant and segment, for the UTC days from `since_ms` up to `until_ms`."""
+        """Of who was exposed, by variant and segment or cut, for the UTC days from `since_ms` up to `until_ms`."""
+        exposures = exposures_of(experiment_id)
         return self._read(
-            exposures_of(experiment_id),
+            exposures if cut is None else cut_by(exposures, cut, until_ms=until_ms),
             metrics=metrics,
             covariate_days=covariate_days,
             since_ms=since_ms,

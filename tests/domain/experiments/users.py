@@ -1,11 +1,14 @@
 """Users of experiments for tests: what each did by day, and the moments of that by definition."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.domain.experiments.metrics import Metric
 from app.domain.experiments.moments import SIZE, D, Moments, Steps, Y
+from app.domain.experiments.outcomes import Group, Outcomes
 
 Array = NDArray[np.float64]
 
@@ -86,3 +89,17 @@ def listeners(
         y_before=y_before,
         d_before=before if ratio else None,
     )
+
+
+def outcomes_of(
+    users: Mapping[Group, Users], metrics: Sequence[Metric], *, n_days: int = 14, n_idle: int = 5
+) -> Outcomes:
+    """Outcomes in which every metric shows the same of these users; of `n_idle` in each group nothing is played."""
+    steps = {group: each.steps() for group, each in users.items()}
+    active = {}
+    for group, each in users.items():
+        n = len(each.y)
+        played = (np.arange(n) >= n_idle).astype(float)[:, None] * np.ones((1, n_days))
+        is_in = np.arange(n_days)[None, :] >= each.exposed_on[:, None]
+        active[group] = Users(exposed_on=each.exposed_on, y=played * is_in).steps()
+    return Outcomes(first_day=20_000, n_days=n_days, steps={each.name: steps for each in metrics}, active=active)
