@@ -112,6 +112,8 @@ LINKS: dict[str, tuple[Linked, ...]] = {
                 "POST /v1/experiments/{experiment_id}/stop",
                 "POST /v1/experiments/{experiment_id}/decide",
                 "POST /v1/experiments/{experiment_id}/exposures",
+                "GET /v1/experiments/{experiment_id}/results",
+                "GET /v1/experiments/{experiment_id}/decision",
             ),
         ),
     ),

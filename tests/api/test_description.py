@@ -136,6 +136,7 @@ def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
         asking,
         comparisons,
         datasets,
+        experiment_results,
         experiments,
         exposures,
         health,
@@ -156,6 +157,7 @@ def test_examples_of_answers_are_answers(description: dict[str, Any]) -> None:
     for module in (
         datasets,
         experiments,
+        experiment_results,
         exposures,
         health,
         keys,
