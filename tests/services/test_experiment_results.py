@@ -194,12 +194,12 @@ def test_a_pass_is_kept_for_twenty_times_what_it_took(units: SqlUnitsOfWork, clo
     assert anew.results.metrics[0].arms != first.results.metrics[0].arms
 
 
-def test_a_gain_is_advised_to_be_shipped(
+def test_a_gain_is_not_shipped_while_a_guardrail_is_open(
     units: SqlUnitsOfWork, service: ExperimentResultsService, clock: FakeClock
 ) -> None:
     _started(units)
     _listened(units, lift=1.6)
-    clock.at = NOON + 4 * DAY
+    clock.at = NOON + 3 * DAY
 
     report = service.decision("exp_1")
 

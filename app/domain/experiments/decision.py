@@ -10,7 +10,7 @@
                                                                         show neither), the control in the others
     3 a goal is better, none worse, every guardrail held                ship
     4 a goal is worse or a guardrail broken                             roll_back
-    5 the planned days are over                                         roll_back: no gain was shown
+    5 the planned days are over                                         roll_back: no gain, or a guardrail still open
     6 else                                                              keep_running
 
 Lifts differ where Cochran's Q, adjusted over metrics, is below the level of the day's look; a segment gains or loses
@@ -93,7 +93,7 @@ def _otherwise(spec: ExperimentSpec, results: Results, stands: tuple[Stand, ...]
         told = "; ".join(f"{each.variant} is {each.standing} in {each.metric}" for each in lost.values())
         return Advice(action="roll_back", reason=f"{told}.", stands=stands)
     if results.n_days >= spec.planned_days:
-        reason = f"No gain was shown within the {spec.planned_days} days that were planned."
+        reason = f"No gain that every guardrail allows was shown within the {spec.planned_days} days that were planned."
         return Advice(action="roll_back", reason=reason, stands=stands)
     left = spec.planned_days - results.n_days
     reason = f"Nothing is settled yet; {left} of the {spec.planned_days} planned days are left."

@@ -229,7 +229,7 @@ def test_no_difference_is_waited_out_and_then_rolled_back() -> None:
     assert _advised({"treatment": NOTHING}, planned_days=28).action == "keep_running"
     over = _advised({"treatment": NOTHING}, planned_days=14)
     assert over.action == "roll_back"
-    assert over.reason == "No gain was shown within the 14 days that were planned."
+    assert over.reason == "No gain that every guardrail allows was shown within the 14 days that were planned."
 
 
 def test_the_articles_case_is_a_bundle() -> None:
