@@ -1,12 +1,13 @@
-"""Files of a simulation: songs, plays and exposures, Parquet or CSV, written a day at a time."""
+"""Files of a simulation: songs, plays and exposures, Parquet or CSV, written a day of some listeners at a time."""
 
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
@@ -20,6 +21,9 @@ Format = Literal["parquet", "csv"]
 
 Write = Callable[[pa.Table], None]
 
+USERS_AT_ONCE = 50_000
+"""Listeners whose days are held in memory: a few hundred megabytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Written:
@@ -30,36 +34,57 @@ class Written:
     n_lost: int
 
 
-def write(scenario: Scenario, folder: Path, *, kind: Format, console: Console, names: Names | None = None) -> Written:
+def write(
+    scenario: Scenario,
+    folder: Path,
+    *,
+    kind: Format,
+    console: Console,
+    names: Names | None = None,
+    users_at_once: int = USERS_AT_ONCE,
+) -> Written:
     """Write `songs`, `plays` and `exposures` into a folder; each is there whole or not at all. Raises: OSError."""
     named = Names() if names is None else names
-    world = World.of(scenario)
-    n_plays = 0
+    n_plays = n_exposures = n_lost = 0
+    blocks = _blocks(scenario, users_at_once)
+    songs = World.of(blocks[0]).songs
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".simulated-") as name:
         staged = Path(name)
-        _write_one(
-            staged / f"songs.{kind}", songs_table(world.songs, [each.name for each in scenario.languages]), SONGS
-        )
+        with _written(staged / f"songs.{kind}", SONGS) as keep:
+            keep(songs_table(songs, [each.name for each in scenario.languages]))
         with (
-            _bar(console, scenario.days_before + scenario.days) as advance,
-            _written(staged / f"plays.{kind}", PLAYS) as keep,
+            _bar(console, len(blocks) * (scenario.days_before + scenario.days)) as advance,
+            _written(staged / f"plays.{kind}", PLAYS) as keep_plays,
+            _written(staged / f"exposures.{kind}", EXPOSURES) as keep_exposures,
         ):
-            for place, plays in enumerate(world.days()):
-                keep(plays_table(plays, world, day=place, names=named))
-                n_plays += len(plays)
-                advance()
-        exposures = exposures_table(world, names=named)
-        _write_one(staged / f"exposures.{kind}", exposures, EXPOSURES)
+            for number, block in enumerate(blocks):
+                world, own = World.of(block, songs=songs), replace(named, first_user=number * users_at_once)
+                for place, plays in enumerate(world.days()):
+                    keep_plays(plays_table(plays, world, day=place, names=own))
+                    n_plays += len(plays)
+                    advance()
+                exposures = exposures_table(world, names=own)
+                keep_exposures(exposures)
+                n_exposures += exposures.num_rows
+                n_lost += int((world.exposed_at_ms >= 0).sum()) - exposures.num_rows
         for path in sorted(staged.iterdir()):
             path.replace(folder / path.name)
-    n_all = int((world.exposed_at_ms >= 0).sum())
-    return Written(n_plays, exposures.num_rows, n_all - exposures.num_rows)
+    return Written(n_plays, n_exposures, n_lost)
 
 
-def _write_one(path: Path, table: pa.Table, schema: pa.Schema) -> None:
-    with _written(path, schema) as keep:
-        keep(table)
+def _blocks(scenario: Scenario, users_at_once: int) -> list[Scenario]:
+    """The same for some listeners at a time, each with draws of its own: memory does not grow with their number."""
+    starts = range(0, scenario.n_users, users_at_once)
+    seeds = np.random.SeedSequence(scenario.seed).generate_state(len(starts), np.uint64) >> 12  # exact in a double too
+    return [
+        replace(
+            scenario,
+            n_users=min(users_at_once, scenario.n_users - start),
+            seed=scenario.seed if start == 0 else int(seeds[place]),
+        )
+        for place, start in enumerate(starts)
+    ]
 
 
 @contextmanager

@@ -58,10 +58,12 @@ class Names:
     variants: tuple[str, str] = ("control", "treatment")
     models: tuple[str, str] = ("mdl_control", "mdl_treatment")
     alias: str = "production"
+    first_user: int = 0
+    """The number of the first listener."""
 
-    def user_ids(self, user: Numbers) -> list[str]:
+    def user_ids(self, user: Numbers) -> pa.Array:
         """The ids of listeners."""
-        return [f"user-{number}" for number in user.tolist()]
+        return pc.binary_join_element_wise("user", pa.array(user + self.first_user).cast(pa.string()), "-")
 
     def live(self, variant: int) -> tuple[str, str]:
         """What a variant, or for who is outside the alias, is live as, and its model."""
@@ -76,7 +78,7 @@ def plays_table(plays: Plays, world: World, *, day: int, names: Names) -> pa.Tab
     number = pa.array(np.arange(len(plays))).cast(pa.string())
     columns = [
         pc.binary_join_element_wise(f"{world.scenario.seed}.{day}", number, "."),
-        pc.binary_join_element_wise("user", pa.array(plays.user).cast(pa.string()), "-"),
+        names.user_ids(plays.user),
         pa.array(songs.ids, pa.string()).take(pa.array(plays.song)),
         pa.array(plays.at_ms).cast(MILLISECONDS),
         pa.array(plays.seconds),
@@ -108,7 +110,7 @@ def exposures_table(world: World, *, names: Names) -> pa.Table:
     """The exposures that were written down so far, as `EXPOSURES`."""
     found = world.exposures()
     columns = [
-        pa.array(names.user_ids(found.user), pa.string()),
+        names.user_ids(found.user),
         pa.array([names.variants[number] for number in found.variant.tolist()], pa.string()),
         pa.array(world.segments(found.user), pa.string()),
         pa.array(found.at_ms).cast(MILLISECONDS),

@@ -7,13 +7,16 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from app.cli import cli
 from app.domain.attribution import parsed
 from app.simulation.command import lifts, shares
+from app.simulation.files import write
 from app.simulation.listeners import Effect, Language
 from app.simulation.rows import EXPOSURES, PLAYS, SONGS
+from app.simulation.scenario import Scenario
 
 
 def simulate(*arguments: object) -> Result:
@@ -60,6 +63,18 @@ def test_only_recommended_plays_carry_a_token_that_names_the_variant_heard(tmp_p
         expected = live[exposure["variant"]] if is_inside and exposure is not None else "production"
         assert parsed(play["attribution"]).alias == expected
     assert n_inside > 0
+
+
+def test_listeners_beyond_those_held_in_memory_are_others(tmp_path: Path) -> None:
+    scenario = Scenario(n_users=150, days=2, days_before=1)
+    write(scenario, tmp_path, kind="parquet", console=Console(quiet=True), users_at_once=60)
+    plays = pq.read_table(tmp_path / "plays.parquet")
+    numbers = {int(user.removeprefix("user-")) for user in plays.column("user_id").to_pylist()}
+    assert max(numbers) < 150
+    assert all(numbers & set(range(start, start + 50)) for start in (0, 50, 100))
+    assert len(set(plays.column("event_id").to_pylist())) == plays.num_rows
+    exposed = pq.read_table(tmp_path / "exposures.parquet").column("user_id").to_pylist()
+    assert len(set(exposed)) == len(exposed)
 
 
 @pytest.mark.parametrize(
