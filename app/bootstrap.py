@@ -40,6 +40,7 @@ from app.domain.tuning.scalarising import ScalarisingSuggester
 from app.domain.tuning.study import StudySpec
 from app.services.aliases import AliasService
 from app.services.asking import AskingService
+from app.services.calibrating import CalibrationService
 from app.services.catalogue import CatalogueService, catalogue_changes
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
@@ -104,6 +105,7 @@ class Container:
     exposing: ExposingService
     exposures: ExposureService
     interleaving: InterleavingService
+    calibration: CalibrationService
     retrainings: RetrainingService
     differences: DifferenceService
     experiment_results: ExperimentResultsService
@@ -229,6 +231,7 @@ def build(
     recommending = RecommendingService(histories, live=live, clock=own_clock, defaults=options)
     segments = UserSegments(histories, recommending=recommending, live=live, options=options)
     exposing = ExposingService(units, segments=segments, listeners=listeners, live=live, clock=own_clock)
+    experiment_results = ExperimentResultsService(units, estimate=_estimate)
     return Container(
         settings=settings,
         engine=engine,
@@ -256,9 +259,10 @@ def build(
         exposing=exposing,
         exposures=ExposureService(units, segments=segments, clock=own_clock),
         interleaving=InterleavingService(units),
+        calibration=CalibrationService(units, gates=gates, online=experiment_results.online_lifts),
         retrainings=retrainings,
         differences=DifferenceService(units, store=store, compare=_compare),
-        experiment_results=ExperimentResultsService(units, estimate=_estimate),
+        experiment_results=experiment_results,
         tables=tables,
         serving=ServingService(live),
         recommending=recommending,

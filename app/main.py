@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute
 from app.api import (
     aliases,
     asking,
+    calibration,
     catalogue,
     comparisons,
     datasets,
@@ -134,6 +135,7 @@ def _routes() -> list[BaseRoute]:
         retrainings,
         experiments,
         interleaving,
+        calibration,
         experiment_results,
         keys,
         health,
@@ -173,6 +175,7 @@ def services_of(container: Container) -> Services:
         exposing=container.exposing,
         exposures=container.exposures,
         interleaving=container.interleaving,
+        calibration=container.calibration,
         retrainings=container.retrainings,
         differences=container.differences,
         experiment_results=container.experiment_results,

@@ -19,6 +19,7 @@ from app.domain.keys import Scope
 from app.domain.serving import ServingStatus
 from app.services.aliases import AliasService
 from app.services.asking import AskingService
+from app.services.calibrating import CalibrationService
 from app.services.catalogue import CatalogueService
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
@@ -80,6 +81,7 @@ class Services:
     exposing: ExposingService
     exposures: ExposureService
     interleaving: InterleavingService
+    calibration: CalibrationService
     retrainings: RetrainingService
     differences: DifferenceService
     experiment_results: ExperimentResultsService

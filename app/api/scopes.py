@@ -58,6 +58,7 @@ SCOPES: dict[str, Scope | None] = {
     "GET /v1/experiments/{experiment_id}": Scope.READ,
     "GET /v1/experiments/{experiment_id}/assignment": Scope.READ,
     "GET /v1/experiments/{experiment_id}/preference": Scope.READ,
+    "GET /v1/calibration": Scope.READ,
     # tune
     "POST /v1/uploads": Scope.TUNE,
     "POST /v1/datasets": Scope.TUNE,
