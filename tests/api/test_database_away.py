@@ -117,7 +117,7 @@ def _asked(client: TestClient, description: dict[str, Any], *, method: str, path
         if parameter["in"] == "path" and parameter["name"] not in names:
             names[parameter["name"]] = "abc_1"
         if parameter["in"] == "query" and parameter.get("required"):
-            query[parameter["name"]] = "abc_2"
+            query[parameter["name"]] = "1" if parameter["schema"].get("type") == "number" else "abc_2"
     sent = _sent(description, operation)
     began = time.monotonic()
     answer = client.request(method, path.format(**names), params=query, headers=LEASE_TOKEN, **sent)

@@ -17,6 +17,8 @@ BODY: Json = {
     "metrics": [{"name": "seconds_per_session", "role": "goal"}, {"name": "skip_rate", "role": "guardrail"}],
 }
 N_USERS = 440
+AT_ONCE = 40
+"""Users whose plays fit in one body."""
 
 
 @pytest.fixture
@@ -48,9 +50,11 @@ def _stopped(world: World, experiment_id: str) -> None:
             }
             for place in range(2)
         ]
-    told = world.client.post(f"{path}/exposures", json={"exposures": exposures})
-    assert told.status_code == 200, told.text
-    assert world.client.post("/v1/plays", json={"plays": plays}).status_code in {200, 202}
+    for start in range(0, N_USERS, AT_ONCE):
+        told = world.client.post(f"{path}/exposures", json={"exposures": exposures[start : start + AT_ONCE]})
+        assert told.status_code == 200, told.text
+        heard = world.client.post("/v1/plays", json={"plays": plays[2 * start : 2 * (start + AT_ONCE)]})
+        assert heard.status_code == 200, heard.text
     assert world.client.post(f"{path}/stop").status_code == 200
 
 
