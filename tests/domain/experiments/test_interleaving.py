@@ -95,3 +95,7 @@ def test_two_equal_models_are_told_apart_no_more_often_than_the_level_says() -> 
     wins = draws.binomial(n_users, 0.5, n_runs)
     found = [preferred(votes(int(won), n_users - int(won))) for won in wins]
     assert 0.03 <= np.mean([each is not None and each.is_decided for each in found]) <= 0.05
+
+
+def test_votes_of_segments_add_up() -> None:
+    assert votes(3, 1, ties=2) + votes(1, 4) == votes(4, 5, ties=2)
