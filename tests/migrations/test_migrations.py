@@ -92,3 +92,26 @@ def test_rows_from_before_studies_had_lives_are_read(tmp_path: Path, empty_postg
 def test_a_database_that_is_away_is_reported_as_unavailable() -> None:
     with pytest.raises(Unavailable):
         upgrade("postgresql+psycopg://nobody@127.0.0.1:9/none")
+
+
+def test_moves_from_before_there_were_experiments_name_none(tmp_path: Path, empty_postgresql_url: str) -> None:
+    for url in (f"sqlite:///{tmp_path / 'segue.db'}", empty_postgresql_url):
+        upgrade(url, revision="0011_asked_by")
+        at = NOON.strftime("%Y-%m-%d %H:%M:%S.%f" + ("" if url.startswith("sqlite") else "+00:00"))
+        plain = sa.create_engine(url)  # on SQLite it does not look whether the model is there
+        with plain.begin() as connection:
+            if not url.startswith("sqlite"):
+                connection.exec_driver_sql("ALTER TABLE alias_moves DROP CONSTRAINT fk_alias_moves_model_id")
+            statement = (
+                "INSERT INTO alias_moves (alias, generation, model_id, reason, moved_at)"
+                " VALUES ('production', 1, 'mdl_1', 'promotion', :at)"
+            )
+            connection.execute(sa.text(statement), {"at": at})
+        plain.dispose()
+        upgrade(url)
+        engine = create_engine(url)
+        with SqlUnitsOfWork(engine).reading() as unit:
+            (move,) = unit.aliases.moves("production", limit=2)
+            assert (move.reason, move.moved_at, move.experiment_id) == ("promotion", NOON, None)
+            assert unit.experiments.page(limit=1, cursor=None) == []
+        engine.dispose()

@@ -1,14 +1,16 @@
 """Whoever asks within an experiment gets one variant and stays there, and that is on record once, before the answer."""
 
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
-from app.domain.errors import InvalidRequest, NotFound, Unavailable
+from app.domain.errors import Conflict, InvalidRequest, NotFound, Unavailable
 from app.domain.experiments.experiment import ExperimentState, Serving, Variant
 from app.domain.experiments.exposure import Exposure
 from app.domain.recommending import epoch_ms
@@ -361,3 +363,43 @@ def test_while_the_database_is_away_the_alias_may_know_a_user_whom_the_variant_d
     units.is_away = True
     found = server.ask(user_id)
     assert (found.experiment["reason"], found.answer.alias) == ("database_away", "production")
+
+
+def test_an_experiment_that_was_read_before_is_known_while_the_database_is_away(units: Units) -> None:
+    value = stored(units, experiment("exp_2"))
+    now_s = [100.0]
+    server = Server(units, monotonic=lambda: now_s[0], histories={"u": [heard("s1", 5)]})
+    server.listeners.look()
+    server.ask("u", value.id)
+    units.is_away = True
+    now_s[0] += 1.5
+    assert server.ask("u", value.id).experiment["reason"] == "not_started"
+
+
+def test_experiments_that_are_not_served_are_forgotten_beyond_a_bound(
+    units: Units, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.exposing.MOST_READ", 2)
+    server = Server(units)
+    for identity in ("exp_2", "exp_3", "exp_4"):
+        stored(units, experiment(identity))
+        server.ask("u", identity)
+    assert list(server.exposing._read) == ["exp_4"]
+
+
+def test_an_experiment_that_changes_all_the_time_asks_to_try_again(
+    units: Units, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = stored(units, running())
+    server = Server(units)
+    versions = itertools.count(value.version + 1)
+    inner = server.segments.of
+
+    def of(user_id: str, *, alias: str, by: bool | str, at_ms: int) -> str | None:
+        replaced(units, replace(value, version=next(versions)))
+        return inner(user_id, alias=alias, by=by, at_ms=at_ms)
+
+    monkeypatch.setattr(server.segments, "of", of)
+    with pytest.raises(Conflict, match="try again"):
+        server.ask(user_of(value, "treatment"))
+    assert n_exposed(units) == 0
