@@ -113,7 +113,9 @@ def allocated(
 
 
 def apportioned(weights: Mapping[str, float]) -> dict[str, int]:
-    """How many of all buckets each gets, by largest remainder; ties go to the first.
+    """How many of all buckets each gets, by largest remainder, but at least one; ties go to the first.
+
+    Within a bucket of its weight, unless a weight is worth less than a bucket: what lifts it the others give.
 
     >>> apportioned({"a": 1, "b": 1, "c": 1})
     {'a': 3334, 'b': 3333, 'c': 3333}
@@ -121,9 +123,12 @@ def apportioned(weights: Mapping[str, float]) -> dict[str, int]:
     total = sum(weights.values())
     quotas = {name: weight / total * N_BUCKETS for name, weight in weights.items()}
     counts = {name: max(1, int(quota)) for name, quota in quotas.items()}
-    by_remainder = sorted(quotas, key=lambda name: int(quotas[name]) - quotas[name])
-    for name in by_remainder[: N_BUCKETS - sum(counts.values())]:
-        counts[name] += 1
+    while n_left := N_BUCKETS - sum(counts.values()):
+        wanting = {name: quota - counts[name] for name, quota in quotas.items()}
+        if n_left > 0:
+            counts[max(wanting, key=wanting.__getitem__)] += 1
+        else:
+            counts[min((name for name in counts if counts[name] > 1), key=wanting.__getitem__)] -= 1
     return counts
 
 

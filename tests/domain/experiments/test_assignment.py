@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.stats import chi2
@@ -137,12 +137,17 @@ weights_of_three = st.fixed_dictionaries({name: st.floats(0.01, 100) for name in
 
 
 @given(weights_of_three)
+@example({"a": 12.0, "b": 99.0, "c": 0.011})  # worth 0.99 of a bucket
+@example({"a": 0.01, "b": 0.01, "c": 99.99})  # two are worth less than a bucket
+@example({"a": 0.001, "b": 0.001, "c": 1000.0})
 def test_shares_are_within_a_bucket_of_the_weights(weights: dict[str, float]) -> None:
     counts = apportioned(weights)
     assert sum(counts.values()) == N_BUCKETS
     total = sum(weights.values())
-    assert all(counts[name] >= 1 for name in weights)
-    assert all(abs(counts[name] - weight / total * N_BUCKETS) < 1 for name, weight in weights.items())
+    quotas = {name: weight / total * N_BUCKETS for name, weight in weights.items()}
+    lifted = {name for name, quota in quotas.items() if quota < 1}
+    assert all(counts[name] == 1 for name in lifted)
+    assert all(abs(counts[name] - quotas[name]) < 1 + len(lifted) for name in quotas.keys() - lifted)
 
 
 @given(
