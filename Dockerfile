@@ -31,7 +31,6 @@ RUN apt-get update \
     && install --directory --owner segue --group segue /var/lib/segue
 COPY --from=build /opt/segue /opt/segue
 ENV PATH=/opt/segue/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     NUMBA_CACHE_DIR=/var/lib/segue/numba \
     SEGUE_DATA_DIR=/var/lib/segue \

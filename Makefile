@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,6 +42,7 @@ test: export TMPDIR := $(or $(ROOMY),$(TMPDIR),/tmp)
 test: lint drift ## Lint, types, import contracts, migrations and all tests (ARGS go to pytest, which then skips the floors)
 ifeq ($(strip $(ARGS)),)
 	@rm -f .coverage .coverage.*
+	@$(BIN)/python -c 'from app.adapters.lane_word2vec import load_kernel; load_kernel()' # once for all that start now
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=15
 	@$(BIN)/coverage report --include='app/domain/*' --fail-under=100 --format=total >/dev/null || { \
 		$(BIN)/coverage report --include='app/domain/*'; \

@@ -229,7 +229,7 @@ def build(
     histories = UserHistories(units, listeners=listeners, cache=cache)
     options = recommendation_options(settings)
     recommending = RecommendingService(histories, live=live, clock=own_clock, defaults=options)
-    segments = UserSegments(histories, recommending=recommending, live=live, options=options)
+    segments = UserSegments(histories, live=live, options=options)
     exposing = ExposingService(units, segments=segments, listeners=listeners, live=live, clock=own_clock)
     experiment_results = ExperimentResultsService(units, estimate=_estimate)
     return Container(
@@ -270,7 +270,6 @@ def build(
         users=UserService(
             units,
             histories=histories,
-            recommending=recommending,
             listeners=listeners,
             live=live,
             clock=own_clock,

@@ -149,12 +149,13 @@ def serve(
     """Run the API. A SQLite database is brought up to date first; PostgreSQL needs `segue migrate`."""
     with _explained():
         from app.keeper import WorkerKeeper
-        from app.server import address_of, listening_socket, run
+        from app.server import address_of, listening_socket, loading, run
 
         settings = _settings(host=host, port=port)
         with listening_socket(settings.host, settings.port) as listener:
-            _check_database(settings)
-            _check_callers(settings)
+            with loading():
+                _check_database(settings)
+                _check_callers(settings)
             keeper = WorkerKeeper(grace_s=settings.grace_s + STOP_MARGIN_S) if with_worker else nullcontext()
             _stop_on_sigterm()
             _console().print(f"Segue listens on {address_of(listener)}, its API is described at /openapi.json")

@@ -1,9 +1,11 @@
 """Runs the HTTP server on a socket of ours: in this operating-system process, or in several that share the socket."""
 
 import errno
+import gc
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
@@ -11,7 +13,10 @@ from uvicorn.supervisors import Multiprocess
 
 from app.domain.errors import SegueError
 
-APPLICATION = "app.main:app_from_environment"
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+APPLICATION = "app.server:application"
 
 FINISH_REQUESTS_S = 10
 """How long a stopping server waits for the requests under way."""
@@ -43,6 +48,28 @@ def address_of(listener: socket.socket) -> str:
     """The URL that the socket answers on."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """No garbage is collected within, and what is there at the end is never looked at again.
+
+    What a program loads at its start stays: half a million objects, each looked at several times while they come in.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def application() -> "FastAPI":
+    """The app that the environment describes, in whichever process uvicorn asks for it. Raises: InvalidSettings."""
+    with loading():
+        from app.main import app_from_environment  # noqa: PLC0415 - to be loaded within
+
+        return app_from_environment()
 
 
 def run(

@@ -69,8 +69,14 @@ def test_nothing_is_pickled_or_unpickled() -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("app.main", {"gensim", "ibis", "duckdb", "bayes_opt", "numba", "sklearn", "scipy.stats", "worker"}),
-        ("worker.__main__", {"fastapi", "starlette", "uvicorn", "gensim", "ibis", "duckdb", "sklearn", "scipy.stats"}),
+        (
+            "app.main",
+            {"gensim", "ibis", "duckdb", "bayes_opt", "numba", "sklearn", "scipy.special", "scipy.stats", "worker"},
+        ),
+        (
+            "worker.__main__",
+            {"fastapi", "starlette", "uvicorn", "gensim", "ibis", "duckdb", "sklearn", "scipy.special", "scipy.stats"},
+        ),
         ("app.cli", {"fastapi", "sqlalchemy", "numpy", "pydantic", "pyarrow"}),
     ],
 )

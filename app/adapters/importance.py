@@ -15,7 +15,7 @@ from sklearn.preprocessing import OneHotEncoder
 from app.domain.tuning.importance import Importance, Observed, ParameterImportance
 
 N_REFITS = 30
-N_TREES = 50
+N_TREES = 20
 N_SHUFFLES = 4
 FEWEST_LEFT_OUT = 2
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 Ranks = NDArray[np.uint8]
 """The rank of each pair's target, `(n_pairs,)`: 1 to k, MISSED or LEFT_OUT."""
@@ -145,12 +145,12 @@ def _combined(parts: list[_Part], *, level: float) -> PairedDifference | None:
     squared_error = sum(part.squared_error for part in parts)
     freedom = squared_error**2 / sum(part.squared_error**2 / (part.n + N_ADDED - 1) for part in parts)
     error = sqrt(squared_error)
-    reach = float(stdtrit(freedom, (1.0 + level) / 2.0)) * error
+    reach = float(scipy.special.stdtrit(freedom, (1.0 + level) / 2.0)) * error
     return PairedDifference(
         value=value,
         low=max(-1.0, min(value, centre - reach)),
         high=min(1.0, max(value, centre + reach)),
-        p_value=float(2.0 * stdtr(freedom, -abs(centre) / error)),
+        p_value=float(2.0 * scipy.special.stdtr(freedom, -abs(centre) / error)),
         n=sum(part.n for part in parts),
         level=level,
     )

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Literal, Unpack
 
@@ -10,27 +9,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.domain.attribution import Attribution
-from app.domain.errors import InvalidRequest, Unavailable
+from app.domain.errors import InvalidRequest
 from app.domain.filtering import SongFilter
 from app.domain.plays import EVENT_NUMBERS, EventType, HeardSong, RecentPlays, check_id, heard_plays
 from app.domain.ports import Clock
 from app.domain.recommending import (
     MAX_HISTORY_LENGTH,
     MAX_SESSION_LENGTH,
-    MILLISECONDS_PER_DAY,
-    History,
     RecommendationOptions,
     Wishes,
     epoch_ms,
     last_session,
-    merged,
-    strengths,
     wished,
 )
 from app.domain.serving import (
     BatchAnswer,
     FallbackReason,
-    HistorySource,
     Live,
     LiveModel,
     LiveModels,
@@ -40,7 +34,8 @@ from app.domain.serving import (
     UserRefused,
 )
 from app.services.drafting import drafted
-from app.services.histories import NOTHING, Found, UserHistories
+from app.services.hearing import Heard, Hearing, given
+from app.services.histories import Found, UserHistories
 from app.services.ranking import (
     CANDIDATES_PER_SONG,
     Ranked,
@@ -69,19 +64,6 @@ By = Literal["profile", "session"]
 """Whether all of the history counts, or its last session alone."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heard:
-    """What one answer rests on: the plays of songs that the model knows, and the rows that are left out."""
-
-    history: History
-    source: HistorySource
-    unknown_song_ids: list[str]
-    reason_if_empty: FallbackReason
-    excluded: NDArray[np.int64]
-    wanted: SongFilter
-    user_id: str | None = None
-
-
 class RecommendingService:
     """Recommendations.
 
@@ -100,6 +82,7 @@ class RecommendingService:
         draws: np.random.Generator | None = None,
     ) -> None:
         self._histories = histories
+        self._hearing = Hearing(histories)
         self._live = live
         self._clock = clock
         self._defaults = defaults
@@ -129,7 +112,7 @@ class RecommendingService:
         live, heard = _by_segment(
             live,
             wanted,
-            lambda model: self._heard(model, user_id, found, options=options, wanted=wanted, now_ms=now_ms),
+            lambda model: self._hearing.of_user(model, user_id, found, options=options, wanted=wanted, now_ms=now_ms),
         )
         return self._answered(live, heard, by=by, options=options, explain=explain, now_ms=now_ms)
 
@@ -180,14 +163,11 @@ class RecommendingService:
                 f"A history has between 1 and {MAX_HISTORY_LENGTH} plays, not {len(history)}.", pointer="/history"
             )
         options = wished(self._defaults, wishes)
-        live = self._live.get(alias)
-        wanted.demand_columns(live.model.columns)
         now_ms = epoch_ms(self._clock.now())
         plays = heard_plays(history, now_ms=now_ms)
-        live, heard = _by_segment(
-            live, wanted, lambda model: _given(model, plays, wanted, options=options, now_ms=now_ms)
+        return self._by_given(
+            plays, by="profile", alias=alias, wanted=wanted, explain=explain, options=options, now_ms=now_ms
         )
-        return self._answered(live, heard, by="profile", options=options, explain=explain, now_ms=now_ms)
 
     def recommendations_in(
         self,
@@ -204,16 +184,14 @@ class RecommendingService:
                 f"A session has between 1 and {MAX_SESSION_LENGTH} songs, not {len(session)}.", pointer="/session"
             )
         options = wished(self._defaults, wishes)
-        live = self._live.get(alias)
-        wanted.demand_columns(live.model.columns)
         now_ms = epoch_ms(self._clock.now())
         # A millisecond apart, so that no song that was heard twice is taken for one play, and their order is kept.
-        plays = [HeardSong(song_id, now_ms - place) for place, song_id in enumerate(reversed(session))]
-        given = heard_plays(plays, now_ms=now_ms)
-        live, heard = _by_segment(
-            live, wanted, lambda model: _given(model, given, wanted, options=options, now_ms=now_ms)
+        plays = heard_plays(
+            [HeardSong(song_id, now_ms - place) for place, song_id in enumerate(reversed(session))], now_ms=now_ms
         )
-        return self._answered(live, heard, by="session", options=options, explain=explain, now_ms=now_ms)
+        return self._by_given(
+            plays, by="session", alias=alias, wanted=wanted, explain=explain, options=options, now_ms=now_ms
+        )
 
     def drafted(
         self, experiment_id: str, first: RecommendationsAnswer, second: RecommendationsAnswer, *, k: int
@@ -228,80 +206,25 @@ class RecommendingService:
     def _token(self, alias: str, model_id: str, generation: int, now_ms: int) -> str:
         return Attribution(alias, model_id, generation, issued_at_ms=now_ms, nonce=self._new_nonce()).token
 
-    # What an answer rests on
-
-    def _heard(
-        self,
-        model: LiveModel,
-        user_id: str,
-        found: Found,
-        *,
-        options: RecommendationOptions,
-        wanted: SongFilter,
-        now_ms: int,
-        row_of: Mapping[str, int] | None = None,
-    ) -> Heard:
-        stored = self.of_dataset(model, user_id)
-        if stored is not None:
-            stored = stored.weighing(options.event_weights[PLAY])
-        if found.plays is None and stored is None:
-            raise Unavailable("The database cannot be reached, and nothing else is known of this user.")
-        sent = NOTHING if found.plays is None else found.plays
-        later, unknown = known(model, sent, options=options, row_of=row_of)
-        history = merged([later] if stored is None else [stored, later], length=options.history_length)
-        return Heard(
-            history=history,
-            source=found.source,
-            unknown_song_ids=unknown,
-            reason_if_empty="unknown_user" if stored is None and not unknown else "no_known_songs",
-            excluded=np.concatenate(
-                [
-                    self._seen(model, user_id, history, stored, sent, options=options, now_ms=now_ms),
-                    _known_rows(model, wanted.exclude),
-                ]
-            ),
-            wanted=wanted,
-            user_id=user_id,
-        )
-
-    def of_dataset(self, model: LiveModel, user_id: str) -> History | None:
-        """The user's plays in the model's dataset, but for those before an erasure; None when it has none."""
-        stored = model.history(user_id)
-        if stored is None:
-            return None
-        erased_at_ms = self._histories.erased_at_ms(user_id)
-        if erased_at_ms is None:
-            return stored
-        kept = stored.since(erased_at_ms)
-        return kept if len(kept) else None
-
-    def _seen(
-        self,
-        model: LiveModel,
-        user_id: str,
-        history: History,
-        stored: History | None,
-        sent: RecentPlays,
-        *,
-        options: RecommendationOptions,
-        now_ms: int,
-    ) -> NDArray[np.int64]:
-        """The songs heard that are not recommended again."""
-        seen = options.exclude_seen
-        if seen == "recent":
-            return history.songs[: options.recent_songs_excluded]
-        if seen == "none":
-            return np.empty(0, dtype=np.int64)
-        since_ms = 0 if seen == "all" else now_ms - int(seen * MILLISECONDS_PER_DAY)
-        imported = np.empty(0, dtype=np.int64) if stored is None else stored.since(since_ms - 1).songs
-        song_ids = [sent.song_ids[place] for place in np.flatnonzero(sent.played_at_ms >= since_ms).tolist()]
-        if not sent.is_whole and len(song_ids) == len(sent):
-            # While the database is away, what is remembered of the user has to do.
-            found = self._histories.songs_since(user_id, since_ms=since_ms)
-            song_ids = song_ids if found is None else found
-        return np.unique(np.concatenate([imported, _known_rows(model, song_ids)]))
-
     # Answers
+
+    def _by_given(
+        self,
+        plays: RecentPlays,
+        *,
+        by: By,
+        alias: str,
+        wanted: SongFilter,
+        explain: bool,
+        options: RecommendationOptions,
+        now_ms: int,
+    ) -> RecommendationsAnswer:
+        live = self._live.get(alias)
+        wanted.demand_columns(live.model.columns)
+        live, heard = _by_segment(
+            live, wanted, lambda model: given(model, plays, wanted, options=options, now_ms=now_ms)
+        )
+        return self._answered(live, heard, by=by, options=options, explain=explain, now_ms=now_ms)
 
     def _answered(
         self, live: Live, heard: Heard, *, by: By, options: RecommendationOptions, explain: bool, now_ms: int
@@ -366,7 +289,7 @@ class RecommendingService:
             user_id: Found(plays, "complete")
             for user_id, plays in self._histories.recent_of(user_ids, limit=options.history_length).items()
         }
-        asked = partial(self._heard_together, found=found, options=options, wanted=wanted, now_ms=now_ms)
+        asked = partial(self._hearing.of_users, found=found, options=options, wanted=wanted, now_ms=now_ms)
         heard_by = asked(live.model, user_ids)
         users_of: dict[str | None, list[str]] = {}
         for user_id, heard in heard_by.items():
@@ -380,34 +303,6 @@ class RecommendingService:
             theirs = {user_id: heard_by[user_id] for user_id in users} if own is live else asked(own.model, users)
             answers |= self._ranked_together(own, theirs, options=options, wanted=wanted, now_ms=now_ms)
         return answers
-
-    def _heard_together(
-        self,
-        model: LiveModel,
-        user_ids: Sequence[str],
-        *,
-        found: Mapping[str, Found],
-        options: RecommendationOptions,
-        wanted: SongFilter,
-        now_ms: int,
-    ) -> dict[str, Heard]:
-        """What each answer rests on, by one look-up of all songs."""
-        told = (plays.plays for plays in found.values() if plays.plays is not None)
-        song_ids = list({song_id for plays in told for song_id in plays.song_ids})
-        row_of = dict(zip(song_ids, model.rows(song_ids).tolist(), strict=True))
-        nothing = Found(NOTHING, "complete")
-        return {
-            user_id: self._heard(
-                model,
-                user_id,
-                found.get(user_id, nothing),
-                options=options,
-                wanted=wanted,
-                now_ms=now_ms,
-                row_of=row_of,
-            )
-            for user_id in user_ids
-        }
 
     def _ranked_together(
         self,
@@ -477,59 +372,6 @@ def _by_segment(live: Live, wanted: SongFilter, heard_by: Callable[[LiveModel], 
         return live, heard
     wanted.demand_columns(own.model.columns)
     return own, heard_by(own.model)
-
-
-def _given(
-    model: LiveModel, plays: RecentPlays, wanted: SongFilter, *, options: RecommendationOptions, now_ms: int
-) -> Heard:
-    """What a request gives itself."""
-    heard, unknown = known(model, plays, options=options)
-    history = merged([heard], length=options.history_length)
-    seen = options.exclude_seen
-    if seen == "recent":
-        excluded = history.songs[: options.recent_songs_excluded]
-    elif seen == "none":
-        excluded = np.empty(0, dtype=np.int64)
-    else:
-        excluded = heard.since(-1 if seen == "all" else now_ms - int(seen * MILLISECONDS_PER_DAY) - 1).songs
-    return Heard(
-        history=history,
-        source="request",
-        unknown_song_ids=unknown,
-        reason_if_empty="no_known_songs",
-        excluded=np.concatenate([excluded, _known_rows(model, wanted.exclude)]),
-        wanted=wanted,
-    )
-
-
-def known(
-    model: LiveModel,
-    plays: RecentPlays,
-    *,
-    options: RecommendationOptions,
-    row_of: Mapping[str, int] | None = None,
-) -> tuple[History, list[str]]:
-    """The plays of songs that the model knows, and the ids of the other songs, each once, as they come."""
-    if len(plays) == 0:
-        return History(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)), []
-    rows = (
-        model.rows(plays.song_ids)
-        if row_of is None
-        else np.array([row_of[song_id] for song_id in plays.song_ids], dtype=np.int64)
-    )
-    weights = strengths(plays, durations_s=model.durations_s(rows), options=options)
-    is_known = rows >= 0
-    unknown = dict.fromkeys(plays.song_ids[place] for place in np.flatnonzero(~is_known).tolist())
-    return History(rows[is_known], plays.played_at_ms[is_known], plays.events[is_known], weights[is_known]), list(
-        unknown
-    )
-
-
-def _known_rows(model: LiveModel, song_ids: Sequence[str]) -> NDArray[np.int64]:
-    if not song_ids:
-        return np.empty(0, dtype=np.int64)
-    rows = model.rows(song_ids)
-    return rows[rows >= 0]
 
 
 def _refused(user_ids: Sequence[str]) -> dict[str, UserRefused]:

@@ -11,9 +11,9 @@ from app.domain.filtering import text_of
 from app.domain.plays import RecentPlays
 from app.domain.recommending import History, RecommendationOptions, merged
 from app.domain.serving import LiveModel, LiveModels
+from app.services.hearing import Hearing, known
 from app.services.histories import NOTHING, UserHistories
 from app.services.ranking import segment_of
-from app.services.recommending import RecommendingService, known
 
 LONGEST = 256
 """Characters of a segment that are kept."""
@@ -26,12 +26,11 @@ class UserSegments:
         self,
         histories: UserHistories,
         *,
-        recommending: RecommendingService,
         live: LiveModels,
         options: RecommendationOptions,
     ) -> None:
         self._histories = histories
-        self._recommending = recommending
+        self._hearing = Hearing(histories)
         self._live = live
         self._options = options
 
@@ -57,7 +56,7 @@ class UserSegments:
 
     def _segment(self, model: LiveModel, user_id: str, plays: RecentPlays, *, by: bool | str, at_ms: int) -> str | None:
         sent, _ = known(model, plays, options=self._options)
-        stored = self._recommending.of_dataset(model, user_id)
+        stored = self._hearing.of_dataset(model, user_id)
         history = merged([sent] if stored is None else [stored, sent], length=self._options.history_length)
         history = _until(history, at_ms)
         if isinstance(by, str):

@@ -20,9 +20,9 @@ from app.domain.ports import Clock, FollowedListeners
 from app.domain.recommending import RecommendationOptions, merged
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.serving import LiveModel, LiveModels
+from app.services.hearing import Hearing, known
 from app.services.histories import UserHistories
 from app.services.ranking import segment_of
-from app.services.recommending import RecommendingService, known
 from app.services.serving import DEFAULT_ALIAS
 
 N_TOP = 10
@@ -42,7 +42,6 @@ class UserService:
         units: UnitsOfWork,
         *,
         histories: UserHistories,
-        recommending: RecommendingService,
         listeners: FollowedListeners,
         live: LiveModels,
         clock: Clock,
@@ -50,7 +49,7 @@ class UserService:
     ) -> None:
         self._units = units
         self._histories = histories
-        self._recommending = recommending
+        self._hearing = Hearing(histories)
         self._listeners = listeners
         self._live = live
         self._clock = clock
@@ -71,7 +70,7 @@ class UserService:
         n_by_song = Counter({count.song_id: count.n_plays for count in counts})
         n_by_song.update(play.song_id for play in imported)
         later, _ = known(model, recent, options=self._options)
-        stored = self._recommending.of_dataset(model, user_id)
+        stored = self._hearing.of_dataset(model, user_id)
         history = merged([later] if stored is None else [stored, later], length=self._options.history_length)
         segment = segment_of(model, history)
         return UserSummary(
@@ -125,7 +124,7 @@ class UserService:
 
     def _imported(self, unit: UnitOfWork, model: LiveModel, user_id: str) -> list[HeardPlay]:
         """The plays of the model's dataset that were not sent too, newest first."""
-        stored = self._recommending.of_dataset(model, user_id)
+        stored = self._hearing.of_dataset(model, user_id)
         if stored is None:
             return []
         plays: list[HeardPlay] = []

@@ -28,7 +28,6 @@ class Desk(Player):
         self.users = UserService(
             units,
             histories=self.histories,
-            recommending=self.recommending,
             listeners=self.listeners,
             live=FixedModels(production=model or angle_model()),
             clock=FakeClock(),

@@ -91,7 +91,7 @@ class Server(Player):
         model = angle_model(segment_by="language", **self._dataset)
         super().__init__(units, model=model, clock=self.clock, monotonic=monotonic, listeners=self.listeners)
         options = RecommendationOptions()
-        self.segments = UserSegments(self.histories, recommending=self.recommending, live=self.models, options=options)
+        self.segments = UserSegments(self.histories, live=self.models, options=options)
         self.exposing = ExposingService(
             units,
             segments=self.segments,
@@ -105,7 +105,6 @@ class Server(Player):
         self.users = UserService(
             units,
             histories=self.histories,
-            recommending=self.recommending,
             listeners=self.listeners,
             live=self.models,
             clock=self.clock,

@@ -24,8 +24,8 @@ from math import atanh, ceil, floor, isnan, sqrt, tanh
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtri
 
 LEVEL = 0.95
 
@@ -205,7 +205,7 @@ def _by_formula(value: float, n: int) -> tuple[float, float]:
     """The interval of Bonett and Wright; see the module header."""
     furthest = 1.0 - 6.0 / (n**3 - n)
     centre = atanh(min(furthest, max(-furthest, value)))
-    reach = float(ndtri((1.0 + LEVEL) / 2.0)) * sqrt((1.0 + value**2 / 2.0) / (n - 3))
+    reach = float(scipy.special.ndtri((1.0 + LEVEL) / 2.0)) * sqrt((1.0 + value**2 / 2.0) / (n - 3))
     return tanh(centre - reach), tanh(centre + reach)
 
 

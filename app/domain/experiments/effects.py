@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import exp, log1p
 from typing import Protocol
 
-from scipy.special import chdtrc
+import scipy
 
 from app.domain.experiments.moments import Moments
 
@@ -102,7 +102,7 @@ def heterogeneity(estimates: Mapping[str, Estimate]) -> Heterogeneity | Unknown:
     return Heterogeneity(
         q=q,
         n_segments=len(estimates),
-        p_value=float(chdtrc(freedom, q)),
+        p_value=float(scipy.special.chdtrc(freedom, q)),
         i_squared=max(0.0, 1.0 - freedom / q) if q > 0 else 0.0,
     )
 

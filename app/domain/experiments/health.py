@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from scipy.special import chdtrc
+import scipy
 
 from app.domain.experiments.effects import holm
 
@@ -121,7 +121,9 @@ def _mismatch(counts: Sequence[RevisionCount], variants: Sequence[str], weights:
     present = [variant for variant in variants if expected[variant] > 0]
     if len(present) < 2:
         return 1.0
-    return float(chdtrc(len(present) - 1, sum((observed[v] - expected[v]) ** 2 / expected[v] for v in present)))
+    return float(
+        scipy.special.chdtrc(len(present) - 1, sum((observed[v] - expected[v]) ** 2 / expected[v] for v in present))
+    )
 
 
 def multiple_exposures(counts: Sequence[RevisionCount], *, variants: Sequence[str]) -> Check:
@@ -220,7 +222,7 @@ def differing_shares(shares: Mapping[str, tuple[int, int]]) -> float | None:
         return None
     share = n / total
     statistic = sum((each - of * share) ** 2 / (of * share * (1.0 - share)) for each, of in present.values())
-    return float(chdtrc(len(present) - 1, statistic))
+    return float(scipy.special.chdtrc(len(present) - 1, statistic))
 
 
 def _state(state: str) -> CheckState:

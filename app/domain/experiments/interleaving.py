@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import numpy as np
-from scipy.special import bdtr, betaincinv
+import scipy
 
 T = TypeVar("T", bound=Hashable)
 
@@ -148,9 +148,9 @@ def preferred(votes: Votes, *, level: float = LEVEL) -> Preference | None:
     return Preference(
         votes=votes,
         share=wins / n,
-        low=0.0 if wins == 0 else float(betaincinv(wins, n - wins + 1, tail)),
-        high=1.0 if wins == n else float(betaincinv(wins + 1, n - wins, 1.0 - tail)),
-        p_value=min(1.0, 2.0 * float(bdtr(min(wins, n - wins), n, 0.5))),
+        low=0.0 if wins == 0 else float(scipy.special.betaincinv(wins, n - wins + 1, tail)),
+        high=1.0 if wins == n else float(scipy.special.betaincinv(wins + 1, n - wins, 1.0 - tail)),
+        p_value=min(1.0, 2.0 * float(scipy.special.bdtr(min(wins, n - wins), n, 0.5))),
         preference=(wins - votes.n_losses) / (n + votes.n_ties),
         level=level,
     )

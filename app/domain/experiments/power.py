@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil, sqrt
 
-from scipy.special import ndtri
+import scipy
 
 from app.domain.experiments.moments import Moments, contributions, theta
 from app.domain.experiments.sequential import boundaries, planned_spending
@@ -61,7 +61,7 @@ def planned(history: Moments | None, *, lift: float, plan: Plan) -> Power:
     mean, variance = history.mean(), _variance(history)
     if mean is None or mean <= 0 or variance is None or variance <= 0:
         return Power(lift=lift, mean=mean, reason="The metric did not vary, or was 0, in the time that is looked at.")
-    width = _boundary(plan) + float(ndtri(plan.power))
+    width = _boundary(plan) + float(scipy.special.ndtri(plan.power))
     spread = variance * (1.0 / plan.control + 1.0 / plan.treatment) * width**2
     n_all = spread / (lift * mean) ** 2  # of whom the experiment has its share
     arrived = history.totals[:, 0, 0]

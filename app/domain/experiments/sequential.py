@@ -29,8 +29,8 @@ from functools import lru_cache
 from math import inf, sqrt
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtr, ndtri
 
 KEPT = 0.1
 """The share of alpha that is spent after the planned days."""
@@ -57,7 +57,7 @@ def planned_spending(n_looks: int, *, n_planned: int, alpha: float) -> list[floa
 def _spent(look: int, *, n_planned: int, alpha: float) -> float:
     within = (1.0 - KEPT) * alpha
     if look < n_planned:
-        return float(4.0 * ndtr(ndtri(within / 4.0) / sqrt(look / n_planned)))
+        return float(4.0 * scipy.special.ndtr(scipy.special.ndtri(within / 4.0) / sqrt(look / n_planned)))
     return within + KEPT * alpha * (1.0 - n_planned / look)
 
 
@@ -95,7 +95,7 @@ def crossing_chance(bounds: Sequence[float], correlations: Sequence[float]) -> f
 
 def nominal_level(boundary: float) -> float:
     """The p value that a look has to be below: that of its boundary."""
-    return float(2.0 * ndtr(-boundary))
+    return float(2.0 * scipy.special.ndtr(-boundary))
 
 
 Grid = NDArray[np.float64]
@@ -104,7 +104,9 @@ Grid = NDArray[np.float64]
 def _beyond(grid: Grid, density: Grid, *, rho: float, spread: float, bound: float) -> float:
     """The chance of crossing at a look; `density` holds the weights of the quadrature."""
     means = rho * grid
-    return float(density @ (ndtr((-bound - means) / spread) + ndtr((means - bound) / spread)))
+    return float(
+        density @ (scipy.special.ndtr((-bound - means) / spread) + scipy.special.ndtr((means - bound) / spread))
+    )
 
 
 def _boundary(grid: Grid, density: Grid, *, rho: float, spread: float, error: float) -> float:

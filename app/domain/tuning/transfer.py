@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from app.domain.errors import InvalidRequest
@@ -115,14 +116,10 @@ def _intervals(x: Values, y: Values) -> tuple[tuple[float, float], tuple[float, 
 def _spearman(x: Values, y: Values) -> float | None:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    from scipy.stats import rankdata  # noqa: PLC0415 - it takes a second, and every program that starts loads this module
-
-    return float(np.clip(np.corrcoef(rankdata(x), rankdata(y))[0, 1], -1.0, 1.0))
+    return float(np.clip(np.corrcoef(scipy.stats.rankdata(x), scipy.stats.rankdata(y))[0, 1], -1.0, 1.0))
 
 
 def _kendall(x: Values, y: Values) -> float | None:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
-    from scipy.stats import kendalltau  # noqa: PLC0415
-
-    return float(kendalltau(x, y).statistic)
+    return float(scipy.stats.kendalltau(x, y).statistic)

@@ -30,7 +30,7 @@ from math import sqrt
 from statistics import fmean, stdev
 from typing import Literal
 
-from scipy.special import stdtr, stdtrit
+import scipy
 
 from app.domain.measurement import Estimate
 from app.domain.pairing import PairedDifference
@@ -193,12 +193,12 @@ def over_seeds(winner: Mapping[int, float], rival: Mapping[int, float]) -> Diffe
     if n < FEWEST_SEEDS or len(set(differences)) == 1:
         return None
     mean, error = fmean(differences), stdev(differences) / sqrt(n)
-    reach = float(stdtrit(n - 1, (1.0 + LEVEL) / 2.0)) * error
+    reach = float(scipy.special.stdtrit(n - 1, (1.0 + LEVEL) / 2.0)) * error
     return Difference(
         value=mean,
         low=mean - reach,
         high=mean + reach,
-        p_value=float(2.0 * stdtr(n - 1, -abs(mean) / error)),
+        p_value=float(2.0 * scipy.special.stdtr(n - 1, -abs(mean) / error)),
         n=n,
         basis="seeds",
     )
