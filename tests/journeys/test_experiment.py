@@ -10,7 +10,7 @@ import httpx2
 from tests.journeys.house import House
 from tests.journeys.http import Json, answered, client, ended_study, promoted_model, study_body, until_live
 
-N_LISTENERS = 60
+N_LISTENERS = 300
 SEED = 20_261_129
 
 EXPERIMENT = {
@@ -19,9 +19,11 @@ EXPERIMENT = {
     "variants": [{"name": "old", "alias": "production"}, {"name": "tuned", "alias": "challenger"}],
     "metrics": [
         {"name": "seconds_per_session", "role": "goal"},
-        {"name": "skip_rate", "role": "guardrail", "margin": 0.05},
+        {"name": "completion", "role": "guardrail", "margin": 0.05},
+        {"name": "skip_rate", "role": "secondary"},
     ],
     "segment_by": "artist",
+    "planned_days": 1,
     "covariate_days": 0,
 }
 
@@ -97,18 +99,19 @@ def test_from_two_studies_to_a_decision_and_back(house: House) -> None:
         listeners = Listeners(made["id"], random.Random(SEED))  # noqa: S311 - made-up listening
         names = [f"listener-{number}" for number in range(N_LISTENERS)]
         listeners.listen(one, names[: N_LISTENERS // 2])
-        listeners.listen(two, names)
+        listeners.listen(two, names[N_LISTENERS // 2 - 20 :])
         first.kill()
         assert exposed(two, made["id"]) == counts(listeners)
         weighed = answered(two.patch(path, json={"weights": {"tuned": 3}}), 200)
         assert len(weighed["allocations"]) == 2
     with client(house.server(port=first.port)) as one, client(other) as two:
         until_served(one, started)
-        listeners.listen(one, names)
+        listeners.listen(one, names[::10])
         assert exposed(one, made["id"]) == counts(listeners)
         told_by_a_client(one, path, listeners)
 
         answered(one.post(f"{path}/stop"), 200)
+        read_and_advised(two, path)
         decision = {"action": "promote", "variant": "tuned", "reason": "listened to longer"}
         decided = answered(two.post(f"{path}/decide", json=decision), 200)
         generation = decided["decisions"][0]["generation"]
@@ -128,6 +131,21 @@ def counts(listeners: Listeners) -> dict[str, tuple[int, int]]:
     n_of = Counter(listeners.variant_of.values())
     assert min(n_of.values()) > N_LISTENERS // 4
     return {variant: (n_of[variant], 0) for variant in ("old", "tuned")}
+
+
+def read_and_advised(http: httpx2.Client, path: str) -> None:
+    """The results show what the listeners did, and the advice follows from them."""
+    results = answered(http.get(f"{path}/results"), 200)
+    assert (results["health"], results["reason"]) == ("ok", None), results["checks"]
+    seconds, completion, skips = results["metrics"]
+    for each in (seconds, completion):
+        (effect,) = each["effects"]
+        assert effect["n_control"] + effect["n_treatment"] == N_LISTENERS  # who was seen with two variants is left out
+        assert effect["relative_interval"]["low"] > 0.5
+        assert effect["p_value"] < 1e-6
+    assert skips["effects"][0]["lift"] is None  # nobody skipped
+    advice = answered(http.get(f"{path}/decision"), 200)
+    assert (advice["action"], advice["variant"]) == ("ship", "tuned"), advice
 
 
 def told_by_a_client(http: httpx2.Client, path: str, listeners: Listeners) -> None:
