@@ -90,7 +90,8 @@ def logging_restored() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite database, to be copied."""
     path = tmp_path_factory.mktemp("sqlite") / "segue.db"
     upgrade(f"sqlite:///{path}")
     engine = sa.create_engine(f"sqlite:///{path}")
@@ -101,10 +102,10 @@ def _migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sqlite_url(_migrated_file: Path, tmp_path: Path) -> str:
+def sqlite_url(migrated_file: Path, tmp_path: Path) -> str:
     """A migrated, empty SQLite database of the test's own."""
     path = tmp_path / "segue.db"
-    shutil.copyfile(_migrated_file, path)
+    shutil.copyfile(migrated_file, path)
     return f"sqlite:///{path}"
 
 

@@ -1,5 +1,6 @@
 """The server on a fresh SQLite database, and one whose content no test changes."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,17 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.api.world import World, app_on, client_of, container_on
+
+
+@pytest.fixture(scope="package")
+def standing(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A server with nothing in it, that no test changes: of what is true of the app, whatever it holds."""
+    folder = tmp_path_factory.mktemp("standing")
+    shutil.copyfile(migrated_file, folder / "segue.db")
+    container = container_on(f"sqlite:///{folder / 'segue.db'}", folder / "store")
+    app = app_on(container)
+    with client_of(app) as client:
+        yield World(container, app, client)
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ IDENTITY = "x"
 
 
 @pytest.fixture(scope="module")
-def settled(_migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def settled(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A server that no test changes but for its keys."""
     folder = tmp_path_factory.mktemp("authorizing")
     path = folder / "segue.db"
-    path.write_bytes(_migrated_file.read_bytes())
+    path.write_bytes(migrated_file.read_bytes())
     container = container_on(f"sqlite:///{path}", folder / "store")
     app = app_on(container)
     with client_of(app) as client:

@@ -572,11 +572,11 @@ CASES: dict[str, Case] = {
 
 
 @pytest.fixture(scope="module")
-def settled(_migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def settled(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A server with a model that is live, a study that is queued and a dataset that is not ready."""
     folder = tmp_path_factory.mktemp("settled")
     path = folder / "segue.db"
-    path.write_bytes(_migrated_file.read_bytes())
+    path.write_bytes(migrated_file.read_bytes())
     container = container_on(f"sqlite:///{path}", folder / "store")
     app = app_on(container)
     with client_of(app, raise_server_exceptions=False) as client:

@@ -41,11 +41,11 @@ GO_ON = {
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def bereft(
-    request: pytest.FixtureRequest, _migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, migrated_file: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[World]:
     """A server with a live model whose database has gone."""
     folder = tmp_path_factory.mktemp("away")
-    leaving = _sqlite(_migrated_file, folder) if request.param == "sqlite" else _postgresql_server()
+    leaving = _sqlite(migrated_file, folder) if request.param == "sqlite" else _postgresql_server()
     with leaving as (url, leave):
         container = container_on(url, folder / "store")
         app = app_on(container)

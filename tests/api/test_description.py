@@ -3,14 +3,14 @@
 from typing import Any
 
 import pytest
-from fastapi.testclient import TestClient
 
 from app.api.schemas.base import View
+from tests.api.world import World
 
 
-@pytest.fixture
-def description(client: TestClient) -> dict[str, Any]:
-    whole: dict[str, Any] = client.get("/openapi.json").json()
+@pytest.fixture(scope="module")
+def description(standing: World) -> dict[str, Any]:
+    whole: dict[str, Any] = standing.client.get("/openapi.json").json()
     return whole
 
 

@@ -53,11 +53,11 @@ MEANT = {"413": "too_large", "503": "nothing_live", "507": "storage_full"}
 
 
 @pytest.fixture(scope="module")
-def settled(_migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401
+def settled(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401
     """A server with something of everything in it."""
     folder = tmp_path_factory.mktemp("fuzz")
     path = folder / "segue.db"
-    path.write_bytes(_migrated_file.read_bytes())
+    path.write_bytes(migrated_file.read_bytes())
     container = container_on(f"sqlite:///{path}", folder / "store")
     app = app_on(container)
     world = World(container, app, client_of(app))  # the app's life begins with the first request from its description
