@@ -136,6 +136,7 @@ def listened(*, n_sessions: int = 60, seed: int = 0) -> Sessions:
     lengths = rng.integers(0, 10, n_sessions)
     ends = np.cumsum(lengths)
     plays = np.minimum(rng.geometric(0.2, ends[-1]) - 1, N_SONGS - 1).astype(np.int32)
+    plays.flags.writeable = False  # as those of a dataset are: the kernel is compiled for them
     kept = np.ones(N_SONGS, np.float32)
     kept[:4] = [0.4, 0.6, 0.8, 0.9]
     weights = np.arange(N_SONGS, 0.0, -1.0)
