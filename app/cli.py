@@ -149,7 +149,8 @@ def serve(
     """Run the API. A SQLite database is brought up to date first; PostgreSQL needs `segue migrate`."""
     with _explained():
         from app.keeper import WorkerKeeper
-        from app.server import address_of, listening_socket, loading, run
+        from app.loading import loading
+        from app.server import address_of, listening_socket, run
 
         settings = _settings(host=host, port=port)
         with listening_socket(settings.host, settings.port) as listener:

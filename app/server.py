@@ -1,7 +1,6 @@
 """Runs the HTTP server on a socket of ours: in this operating-system process, or in several that share the socket."""
 
 import errno
-import gc
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
 from app.domain.errors import SegueError
+from app.loading import loading
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -48,20 +48,6 @@ def address_of(listener: socket.socket) -> str:
     """The URL that the socket answers on."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-@contextmanager
-def loading() -> Iterator[None]:
-    """No garbage is collected within, and what is there at the end is never looked at again.
-
-    What a program loads at its start stays: half a million objects, each looked at several times while they come in.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def application() -> "FastAPI":

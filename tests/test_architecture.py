@@ -17,7 +17,7 @@ READS_ENVIRONMENT = {ROOT / "app" / "config.py"}
 PASSES_ENVIRONMENT_ON = {
     ROOT / "app" / "cli.py",
     ROOT / "app" / "demo" / "service.py",
-    ROOT / "worker" / "__main__.py",
+    ROOT / "worker" / "main.py",
     ROOT / "worker" / "throughput.py",
 }
 """They hand the whole environment to a program that they start."""

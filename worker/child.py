@@ -33,6 +33,7 @@ from typing import NoReturn, Protocol, cast
 
 from app.domain.lease import HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
+from app.loading import loading
 from worker.failures import failure_of
 from worker.memory import private_bytes
 from worker.messages import (
@@ -134,8 +135,9 @@ class Outlet:
 def main() -> None:
     """Wait for requests until the worker is gone."""
     outlet = _outlet()
-    work = cast("Work", importlib.import_module(sys.argv[1] if len(sys.argv) > 1 else WORK))
-    work.warm()
+    with loading():
+        work = cast("Work", importlib.import_module(sys.argv[1] if len(sys.argv) > 1 else WORK))
+        work.warm()
     ended_in, ended_out = os.pipe()
     os.set_blocking(ended_out, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

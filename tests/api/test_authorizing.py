@@ -45,7 +45,9 @@ def keys(settled: World) -> dict[str, str]:
 @pytest.fixture
 def stranger(settled: World) -> TestClient:
     """Sends no key of its own."""
-    return TestClient(settled.app)
+    client = TestClient(settled.app)
+    client.portal = settled.client.portal  # the thread of the app: one for each request takes longer than the request
+    return client
 
 
 def operations(world: World) -> list[tuple[str, str, dict[str, Any]]]:

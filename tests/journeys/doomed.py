@@ -25,11 +25,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from app.adapters.artifacts import FolderArtifactStore
-from app.adapters.sql.unit_of_work import SqlUnitOfWork
-from app.bootstrap import build
-from app.services.trials import TrialService
-from worker.runner import COMMAND, Runner
+from app.loading import loading
+
+with loading():
+    from app.adapters.artifacts import FolderArtifactStore
+    from app.adapters.sql.unit_of_work import SqlUnitOfWork
+    from app.bootstrap import build
+    from app.services.trials import TrialService
+    from worker.runner import COMMAND, Runner
 
 VARIABLE = "SEGUE_TEST_FATE"
 
@@ -147,7 +150,8 @@ def main() -> None:
 
 
 def _run_worker(fate: Fate, passes: Passes) -> None:
-    from worker import __main__ as program
+    with loading():
+        from worker import main as program
 
     _note_acknowledged(fate.notes)
     passes.wrap(TrialService, "complete", "report")

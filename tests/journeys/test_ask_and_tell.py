@@ -141,7 +141,8 @@ def test_what_a_killed_client_had_is_trained_by_another_though_no_worker_is_abou
         assert (again["state"], again["attempt"], again["parameters"]) == ("completed", 2, left["parameters"])
 
 
-def test_a_killed_client_that_is_started_again_goes_on_with_its_trial(house: House) -> None:
+def test_a_killed_client_that_is_started_again_goes_on_with_its_trial(sqlite_house: House) -> None:
+    house = sqlite_house
     server = house.server(ask_lease_s=600)
     with client(server) as http:
         study_id = small_study(house, http)

@@ -45,7 +45,9 @@ def test_no_living_worker_is_declared_dead_however_the_clock_jumps(house: House,
     assert [trial.attempt for trial in house.trials(study, None)] == [1, 1, 1]
 
 
-@pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S])
+@pytest.mark.parametrize(
+    ("database_url", "jump_s"), [("sqlite", HOUR_S), ("postgresql", -HOUR_S)], indirect=["database_url"]
+)
 def test_a_dead_workers_trial_runs_again_within_a_lease_and_15_s_though_the_clock_jumps(
     house: House, clock: Path, jump_s: int
 ) -> None:

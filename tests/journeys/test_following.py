@@ -26,14 +26,13 @@ OVER_LONG = "timeout graceful shutdown exceeded"
 """What the server's log says where it had to break off a stream."""
 
 
-@pytest.fixture(params=["polling", "redis"])
-def house(
-    request: pytest.FixtureRequest, database_url: str, compiled: Compiled, tmp_path: Path, valkey: ValkeyServer
-) -> Iterator[House]:
-    """A house on each database, with Redis and without."""
-    redis_url = valkey.connection_url if request.param == "redis" else None
-    settings = settings_for(tmp_path, compiled, database_url=database_url, redis_url=redis_url)
-    with opened(settings, compiled) as found:
+@pytest.fixture(params=[("sqlite", "polling"), ("postgresql", "redis")], ids="-".join)
+def house(request: pytest.FixtureRequest, compiled: Compiled, tmp_path: Path, valkey: ValkeyServer) -> Iterator[House]:
+    """A house on each database, without Redis and with it: signals do not depend on where rows are."""
+    database, signals = request.param
+    url = request.getfixturevalue(f"{database}_url")
+    redis_url = valkey.connection_url if signals == "redis" else None
+    with opened(settings_for(tmp_path, compiled, database_url=url, redis_url=redis_url), compiled) as found:
         yield found
 
 

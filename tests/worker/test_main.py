@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from app.config import Settings, load
-from worker.__main__ import allowance, shape_of
 from worker.machine import n_cores, this_machine
+from worker.main import allowance, shape_of
 from worker.planning import planned
 from worker.throughput import Measured, Shape
 
