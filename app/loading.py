@@ -1,5 +1,6 @@
 """Loading what a program is made of, without looking for garbage in it."""
 
+import atexit
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,4 +18,5 @@ def loading() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)  # libraries that count at the end what was never freed complain otherwise
         gc.enable()
