@@ -32,6 +32,7 @@ import psutil
 
 from app.config import load
 from tests.benchmarks.model import publish_model, song_id
+from tests.keys import HEADERS
 from tests.processes import Server, server
 
 N_SONGS = 20_000
@@ -86,7 +87,7 @@ class Askers:
     def _ask(self, number: int, asked: Asked, enough: threading.Event) -> None:
         due_s = time.perf_counter() + self._pause_s * number / ASKERS
         turn = number
-        with httpx2.Client(base_url=self._url, timeout=30) as http:
+        with httpx2.Client(base_url=self._url, timeout=30, headers=HEADERS) as http:
             while not enough.wait(max(0.0, due_s - time.perf_counter())):
                 song = self._songs[turn % len(self._songs)]
                 try:
@@ -125,7 +126,7 @@ def main() -> None:
 def measure(started: Server, models: Sequence[str], *, n_moves: int, rate: float) -> None:
     """Ask at rest, during the moves, and at rest again."""
     songs = [song_id(row) for row in range(N_CHECKED)]
-    with httpx2.Client(base_url=started.url, timeout=30) as http:
+    with httpx2.Client(base_url=started.url, timeout=30, headers=HEADERS) as http:
         expected = _expected(http, songs, models)
         askers = Askers(started.url, songs, expected, rate=rate)
         with askers.asking():
