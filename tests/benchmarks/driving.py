@@ -102,7 +102,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: asyncio.Transport = transport  # type: ignore[assignment] # uvloop's is not a subclass
-        self._turns.next(self)
 
     def ask(self, request: bytes, *, due_s: float) -> None:
         """Send a request that was due then."""
@@ -140,11 +139,18 @@ class Turns:
 
     def __init__(self, requests: Sequence[bytes], *, seconds: float, rate: float | None) -> None:
         self._requests = requests
-        self._began_s = time.perf_counter()
-        self._until_s = self._began_s + seconds
+        self._seconds = seconds
         self._rate = rate
         self._n_asked = 0
         self._free: deque[Connection] = deque()
+        self._is_waiting = False
+
+    def begin(self, connections: Sequence[Connection]) -> None:
+        """All are connected: ask from now on."""
+        self._began_s = time.perf_counter()
+        self._until_s = self._began_s + self._seconds
+        for connection in connections:
+            self.next(connection)
 
     def next(self, connection: Connection) -> None:
         """The connection is free: it asks what is due, waits until something is, or ends."""
@@ -168,9 +174,15 @@ class Turns:
                 return
             early_s = due_s - time.perf_counter()
             if early_s > 0:
-                asyncio.get_running_loop().call_later(early_s, self._give)
+                if not self._is_waiting:
+                    self._is_waiting = True
+                    asyncio.get_running_loop().call_later(early_s, self._due)
                 return
             self._ask(self._free.popleft(), due_s=due_s)
+
+    def _due(self) -> None:
+        self._is_waiting = False
+        self._give()
 
     def _ask(self, connection: Connection, *, due_s: float) -> None:
         connection.ask(self._requests[self._n_asked % len(self._requests)], due_s=due_s)
@@ -200,12 +212,13 @@ async def _driven(
     may_shed: bool = False,
 ) -> Drive:
     loop = asyncio.get_running_loop()
-    began_s, busy_s = time.perf_counter(), time.process_time()
     turns = Turns(requests, seconds=seconds, rate=rate)
     made = []
     for _ in range(connections):
         _, connection = await loop.create_connection(partial(Connection, turns, may_shed=may_shed), "127.0.0.1", port)
         made.append(connection)
+    began_s, busy_s = time.perf_counter(), time.process_time()
+    turns.begin(made)
     await asyncio.gather(*(connection.ended for connection in made))
     elapsed_s = time.perf_counter() - began_s
     times_ms = 1000 * np.array([time_s for connection in made for time_s in connection.times_s])

@@ -38,6 +38,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.bootstrap import build
 from app.config import Settings, load
+from app.loading import loading
 from app.log import configure
 from app.main import create_app
 from tests.benchmarks.driving import Drive, Driver, answer_drives, part_of, told_port
@@ -170,12 +171,13 @@ def serve(folder: Path, *, n_songs: int, dim: int, others: Sequence[str]) -> Non
     """The application on a free port of loopback; says which once its model is live."""
     settings = prepared(folder)
     configure(level=settings.log_level, log_format=settings.log_format)
-    container = build(settings)
-    app = create_app(container)
-    container.live.look()
-    body = orjson.dumps(container.serving.neighbours(song_id(0)))
-    _mount_constant(app, body)
-    _mount_others(app, others, n_songs=n_songs, dim=dim)
+    with loading():  # as `segue serve` does
+        container = build(settings)
+        app = create_app(container)
+        container.live.look()
+        body = orjson.dumps(container.serving.neighbours(song_id(0)))
+        _mount_constant(app, body)
+        _mount_others(app, others, n_songs=n_songs, dim=dim)
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(
