@@ -2,14 +2,15 @@
 
 Whether the server keeps up is measured where all of it meets: a clock on the event loop ticks every TICK_S while there
 are requests, and how late its ticks are is what everything waits for, the loop's own work and the threads that hold the
-interpreter alike. Half of the last TICKS ticks late by BEHIND_S: the server is behind. A burst or a pause makes one
-tick late, whatever its length, and nobody is refused for it.
+interpreter alike. Half of TICKS ticks late by BEHIND_S, or IN_A_ROW of them: the server is behind, and stays so while
+it has to refuse more than STILL_BEHIND of those who ask, for refusing is what makes it keep up. A burst or a pause
+makes one tick late, whatever its length, and nobody is refused for it.
 
     in flight   at most `most_in_flight`; behind, half as many every TICKS ticks, down to FEWEST; otherwise GROWTH more.
                 Requests beyond are refused. Not counted: neighbours, which never wait in flight, so that they go on
                 while others wait for a database; and streams and uploads, which are long and have bounds of their own.
     turns       behind, a request of any kind that comes up later than TURN_S in its turn of the event loop, and after
-                FEWEST others, is refused.
+                FEWEST_IN_TURN others, is refused: who is answered waits for a turn or two, and these are short.
 
 Refused is 503 with `Retry-After`, before anything of the request is read, outside of all else (a refusal has to cost
 less than the answer): it is counted in `segue_shed_total` and not among the requests by route. Health and figures are
@@ -18,7 +19,6 @@ always answered.
 
 import asyncio
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -28,14 +28,19 @@ import orjson
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.api.observing import new_request_id
 from app.api.problems import MEDIA_TYPE, RETRY_AFTER_S
 
 TICK_S = 0.01
 TICKS = 10
-BEHIND_S = 0.005
+BEHIND_S = 0.01
+IN_A_ROW = 3
 TURN_S = 0.002
+STILL_BEHIND = 0.1
 FEWEST = 16
 """So many at once are never refused, however slow the machine."""
+
+FEWEST_IN_TURN = 4
 
 GROWTH = 2
 IDLE_S = 1.0
@@ -57,17 +62,31 @@ class Pressure:
         self.most = most_in_flight
         self._greatest = most_in_flight
         self._late_s: list[float] = []
+        self._n_late = 0
+        self._n_asked = 0
+        self._n_refused = 0
+
+    def asked(self, *, is_refused: bool) -> None:
+        """Learn that somebody asked, and whether in vain."""
+        self._n_asked += 1
+        self._n_refused += is_refused
 
     def ticked(self, late_s: float) -> None:
         """Learn from a tick that came so late."""
         self._late_s.append(late_s)
+        self._n_late = self._n_late + 1 if late_s > BEHIND_S else 0
+        if self._n_late >= IN_A_ROW:
+            self.is_behind = True  # at once: the later ticks are, the fewer there are
         if len(self._late_s) < TICKS:
             return
-        self.is_behind = median(self._late_s) > BEHIND_S
+        is_late = median(self._late_s) > BEHIND_S
+        must_refuse = self.is_behind and self._n_refused > STILL_BEHIND * self._n_asked
         self._late_s.clear()
-        if self.is_behind:
+        self._n_asked = self._n_refused = 0
+        self.is_behind = is_late or must_refuse
+        if is_late:
             self.most = max(min(FEWEST, self._greatest), self.most // 2)
-        else:
+        elif not must_refuse:
             self.most = min(self._greatest, self.most + GROWTH)
 
     def rest(self) -> None:
@@ -110,12 +129,15 @@ class Admission:
         if self._ticking_on is not loop:
             self._ticking_on = loop
             self._tick_later(loop)
-        if self._pressure.is_behind and self._is_late(loop, now_s):
+        is_counted = _is_counted(scope)
+        is_refused = (self._pressure.is_behind and self._is_late(loop, now_s)) or (
+            is_counted and self._n_in_flight >= self._pressure.most
+        )
+        self._pressure.asked(is_refused=is_refused)
+        if is_refused:
             await self._refuse(scope, send, now_s=now_s)
-        elif not _is_counted(scope):
+        elif not is_counted:
             await self._app(scope, receive, send)
-        elif self._n_in_flight >= self._pressure.most:
-            await self._refuse(scope, send, now_s=now_s)
         else:
             self._n_in_flight += 1
             try:
@@ -129,7 +151,7 @@ class Admission:
             self._turn_s = now_s
             loop.call_soon(self._end_turn)
         self._n_in_turn += 1
-        return self._n_in_turn > FEWEST and now_s - self._turn_s > TURN_S
+        return self._n_in_turn > FEWEST_IN_TURN and now_s - self._turn_s > TURN_S
 
     def _end_turn(self) -> None:
         self._n_in_turn = 0
@@ -154,7 +176,7 @@ class Admission:
                 "overloaded n_shed=%d in_flight=%d most=%d", self._n_unsaid, self._n_in_flight, self._pressure.most
             )
             self._n_unsaid, self._said_s = 0, now_s
-        request_id = secrets.token_hex(8)
+        request_id = new_request_id()
         body = orjson.dumps(
             {
                 "type": "about:blank",

@@ -112,7 +112,12 @@ def _request_id(scope: Scope) -> bytes:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
             return bytes(value)
-    return b"%016x" % random.getrandbits(64)  # told apart, not kept secret: that would cost a call to the kernel
+    return new_request_id().encode()
+
+
+def new_request_id() -> str:
+    """An id that tells requests apart. It is no secret: that would cost a call to the kernel."""
+    return f"{random.getrandbits(64):016x}"
 
 
 def _path(scope: Scope) -> str:

@@ -9,7 +9,20 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.admission import BEHIND_S, FEWEST, GROWTH, IDLE_S, TICK_S, TICKS, TURN_S, Admission, Pressure
+from app.api.admission import (
+    BEHIND_S,
+    FEWEST,
+    FEWEST_IN_TURN,
+    GROWTH,
+    IDLE_S,
+    IN_A_ROW,
+    STILL_BEHIND,
+    TICK_S,
+    TICKS,
+    TURN_S,
+    Admission,
+    Pressure,
+)
 from app.api.schemas.problems import Problem
 from app.config import load
 from app.main import create_app
@@ -37,9 +50,19 @@ def test_a_server_that_keeps_up_takes_all_it_may() -> None:
 def test_a_pause_however_long_is_no_overload() -> None:
     pressure = Pressure(most_in_flight=100)
     for _ in range(5):
-        ticked(pressure, 10.0, TICKS // 2 - 1)
-        ticked(pressure, 0.0, TICKS - TICKS // 2 + 1)
+        ticked(pressure, 10.0, IN_A_ROW - 1)
+        ticked(pressure, 0.0, TICKS - IN_A_ROW + 1)
     assert (pressure.is_behind, pressure.most) == (False, 100)
+
+
+def test_ticks_late_in_a_row_are_enough_for_they_come_the_more_seldom_the_later_they_are() -> None:
+    pressure = Pressure(most_in_flight=100)
+    ticked(pressure, LATE_S, IN_A_ROW - 1)
+    ticked(pressure, 0.0, 1)
+    ticked(pressure, LATE_S, IN_A_ROW - 1)
+    assert not pressure.is_behind
+    ticked(pressure, LATE_S, 1)
+    assert pressure.is_behind
 
 
 def test_behind_half_as_many_are_taken_each_time_down_to_the_fewest() -> None:
@@ -65,6 +88,21 @@ def test_no_longer_behind_more_are_taken_step_by_step() -> None:
     assert (pressure.is_behind, pressure.most) == (False, FEWEST + 2 * GROWTH)
     ticked(pressure, 0.0, 60 * TICKS)
     assert pressure.most == 100
+
+
+def test_a_server_that_keeps_up_by_refusing_goes_on_refusing_and_takes_no_more() -> None:
+    pressure = Pressure(most_in_flight=100)
+    ticked(pressure, LATE_S)
+    for share, is_behind in ((0.5, True), (2 * STILL_BEHIND, True), (STILL_BEHIND, False)):
+        for number in range(100):
+            pressure.asked(is_refused=number < 100 * share)
+        ticked(pressure, 0.0)
+        assert pressure.is_behind is is_behind
+    assert pressure.most == 50 + GROWTH
+    for _ in range(100):
+        pressure.asked(is_refused=True)  # beyond those in flight, which is no sign of being behind
+    ticked(pressure, 0.0)
+    assert not pressure.is_behind
 
 
 def test_the_limits_are_back_within_five_seconds_by_default() -> None:
@@ -168,9 +206,9 @@ async def test_behind_what_comes_up_late_in_its_turn_is_refused(path: str, statu
     ticked(stage.pressure, LATE_S)
     await stage.ask("/v1/songs/a/neighbours")  # the first of the turn
     stage.clock.now_s += 2 * TURN_S
-    for _ in range(FEWEST):
+    for _ in range(FEWEST_IN_TURN):
         await stage.ask("/v1/songs/a/neighbours")
-    assert stage.statuses == [200] * FEWEST + [503]  # few are answered however late
+    assert stage.statuses == [200] * FEWEST_IN_TURN + [503]  # few are answered however late
     await stage.ask(path)
     assert stage.statuses[-1] == status
     await anyio.wait_all_tasks_blocked()  # another turn
