@@ -5,6 +5,7 @@ server that this machine cannot run skips its tests at a desk and fails them whe
 """
 
 import fcntl
+import gc
 import logging
 import os
 import shutil
@@ -37,6 +38,17 @@ hypothesis.settings.load_profile("segue")  # the same examples everywhere, howev
 
 QUICK = ("fsync", "synchronous_commit", "full_page_writes")
 """What our own PostgreSQL leaves out: its content need not survive the machine."""
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all that they import stay to the end: no search for garbage needs to look at them."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """What is still there is freed at the end."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -43,7 +43,7 @@ CONFIG = {
 
 Described = schemathesis.APIOperation[Any, Any, Any, Any]
 
-N_EXAMPLES = 5
+N_EXAMPLES = 4
 """Requests of each kind to each operation."""
 
 BESIDE_THE_KEY = (ParameterLocation.PATH, ParameterLocation.QUERY, ParameterLocation.BODY)
