@@ -1,21 +1,19 @@
 """The server on a fresh SQLite database, and one whose content no test changes."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.world import World, app_on, client_of, container_on
+from tests.api.world import World, app_on, client_of, container_on, copied
 
 
 @pytest.fixture(scope="package")
 def standing(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A server with nothing in it, that no test changes: of what is true of the app, whatever it holds."""
     folder = tmp_path_factory.mktemp("standing")
-    shutil.copyfile(migrated_file, folder / "segue.db")
-    container = container_on(f"sqlite:///{folder / 'segue.db'}", folder / "store")
+    container = container_on(copied(migrated_file, folder), folder / "store")
     app = app_on(container)
     with client_of(app) as client:
         yield World(container, app, client)

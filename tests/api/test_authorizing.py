@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from app.api.authorizing import ScopedRoute, check_scopes
 from app.api.scopes import SCOPES
 from app.domain.keys import Scope, granted
-from tests.api.world import World, app_on, client_of, container_on
+from tests.api.world import World, app_on, client_of, container_on, copied
 from tests.keys import HEADERS, KEY
 
 IDENTITY = "x"
@@ -22,9 +22,7 @@ IDENTITY = "x"
 def settled(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A server that no test changes but for its keys."""
     folder = tmp_path_factory.mktemp("authorizing")
-    path = folder / "segue.db"
-    path.write_bytes(migrated_file.read_bytes())
-    container = container_on(f"sqlite:///{path}", folder / "store")
+    container = container_on(copied(migrated_file, folder), folder / "store")
     app = app_on(container)
     with client_of(app) as client:
         yield World(container, app, client)

@@ -11,7 +11,7 @@ import pytest
 from starlette.types import Message
 
 from app.api.bodies import DEEPEST, parsed
-from tests.api.world import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, PLAYS_CSV, World, app_on, client_of, container_on
+from tests.api.world import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, PLAYS_CSV, World, app_on, client_of, container_on, copied
 from tests.keys import HEADERS
 
 LONG = "x" * 257
@@ -575,9 +575,7 @@ CASES: dict[str, Case] = {
 def settled(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A server with a model that is live, a study that is queued and a dataset that is not ready."""
     folder = tmp_path_factory.mktemp("settled")
-    path = folder / "segue.db"
-    path.write_bytes(migrated_file.read_bytes())
-    container = container_on(f"sqlite:///{path}", folder / "store")
+    container = container_on(copied(migrated_file, folder), folder / "store")
     app = app_on(container)
     with client_of(app, raise_server_exceptions=False) as client:
         yield World(container, app, client)

@@ -18,7 +18,7 @@ from schemathesis.specs.openapi import checks
 from app.api.bodies import parsed
 from app.api.documentation import SCHEME
 from app.api.problems import Refused
-from tests.api.world import PLAYS_CSV, World, app_on, client_of, container_on
+from tests.api.world import PLAYS_CSV, World, app_on, client_of, container_on, copied
 from tests.keys import HEADERS, KEY
 
 LEFT_OUT: list[Any] = [
@@ -43,7 +43,7 @@ CONFIG = {
 
 Described = schemathesis.APIOperation[Any, Any, Any, Any]
 
-N_EXAMPLES = 4
+N_EXAMPLES = 5
 """Requests of each kind to each operation."""
 
 BESIDE_THE_KEY = (ParameterLocation.PATH, ParameterLocation.QUERY, ParameterLocation.BODY)
@@ -56,9 +56,7 @@ MEANT = {"413": "too_large", "503": "nothing_live", "507": "storage_full"}
 def settled(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: ANN401
     """A server with something of everything in it."""
     folder = tmp_path_factory.mktemp("fuzz")
-    path = folder / "segue.db"
-    path.write_bytes(migrated_file.read_bytes())
-    container = container_on(f"sqlite:///{path}", folder / "store")
+    container = container_on(copied(migrated_file, folder), folder / "store")
     app = app_on(container)
     world = World(container, app, client_of(app))  # the app's life begins with the first request from its description
     world.built_model()

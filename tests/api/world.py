@@ -1,6 +1,7 @@
 """A server in this process: the app on the real services, a worker that the test plays, and models held in memory."""
 
 import itertools
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,6 +125,13 @@ class World:
 def _lasting(table: sa.Table) -> list[sa.Column[Any]]:
     """The columns that only requests change; that a key was used is noted at leisure."""
     return [column for column in table.columns if column.name != "last_used_at"]
+
+
+def copied(migrated_file: Path, folder: Path) -> str:
+    """The URL of a database in the folder, as migrations leave one."""
+    path = folder / "segue.db"
+    shutil.copyfile(migrated_file, path)
+    return f"sqlite:///{path}"
 
 
 def container_on(database_url: str, data_dir: Path, **settings: Any) -> Container:  # noqa: ANN401 - any setting

@@ -56,9 +56,7 @@ def test_a_retraining_is_done_once_however_often_its_workers_are_killed(sqlite_h
         assert found["n_sent_plays"] == n_sent
 
         new = {kind: ids - before[kind] for kind, ids in made(http).items()}
-        assert new == {
-            kind: {found[name]} for kind, name in zip(MADE, ("dataset_id", "study_id", "model_id"), strict=True)
-        }
+        assert new == {kind: {found[name]} for kind, name in MADE.items()}
         moves = answered(http.get("/v1/aliases/production/moves"), 200)["items"]
         assert [move["model_id"] for move in moves] == [found["model_id"], old["id"]]
         until_live(http, found["model_id"])
