@@ -4,13 +4,12 @@ import logging
 import os
 import queue
 import signal
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from app import config, log
 from app.bootstrap import Container, build
+from app.config import Settings
 from app.domain.models import IndexLimits
 from app.domain.plays import Play
 from worker.environment import child_environment
@@ -20,6 +19,7 @@ from worker.planning import shape_for
 from worker.queues import Allowance, DatasetQueue, ModelQueue, Queue, TableQueue, TrialQueue
 from worker.retraining import Retrainer
 from worker.runner import Runner
+from worker.starting import settings_of_environment
 from worker.stopping import Stopping
 from worker.sweeping import Sweeper
 from worker.throughput import Shape
@@ -28,7 +28,7 @@ from worker.verified import VerifiedArtifacts
 _log = logging.getLogger("worker")
 
 
-def shape_of(settings: config.Settings) -> Shape:
+def shape_of(settings: Settings) -> Shape:
     """Slots, and the threads of each: as set, or as measured on this machine."""
     if settings.worker_slots is None:
         return shape_for(settings.data_dir, this_machine())
@@ -37,7 +37,7 @@ def shape_of(settings: config.Settings) -> Shape:
     return Shape(n_slots, max(1, cores // n_slots))
 
 
-def allowance(settings: config.Settings, shape: Shape) -> Allowance:
+def allowance(settings: Settings, shape: Shape) -> Allowance:
     """What one piece of work may use when all slots are busy."""
     return Allowance(
         threads=shape.threads,
@@ -104,12 +104,7 @@ def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queu
 
 def main() -> int:
     """Run until asked to stop; gives the exit code."""
-    try:
-        settings = config.load()
-    except config.InvalidSettings as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    log.configure(level=settings.log_level, log_format=settings.log_format)
+    settings = settings_of_environment()
     container = build(settings, gather=partial(_gathered, memory_limit=settings.duckdb_memory_limit))
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):

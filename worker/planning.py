@@ -25,8 +25,8 @@ from pathlib import Path
 import psutil
 from pydantic import TypeAdapter
 
-from app import config, log
 from worker.machine import Machine, this_machine
+from worker.starting import settings_of_environment
 from worker.throughput import Measured, Shape, measure
 
 TIE = 0.05
@@ -215,12 +215,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="segue plan")
     parser.add_argument("--fresh", action="store_true", help="Measure again, however busy the machine is.")
     given = parser.parse_args()
-    try:
-        settings = config.load()
-    except config.InvalidSettings as error:
-        sys.stderr.write(f"{error}\n")
-        return 2
-    log.configure(level=settings.log_level, log_format=settings.log_format)
+    settings = settings_of_environment()
     try:
         plan = planned(settings.data_dir, this_machine(), is_fresh=given.fresh)
     except NotMeasured as error:
