@@ -66,6 +66,7 @@ from app.services.retraining import Gather, RetrainingService
 from app.services.segments import UserSegments
 from app.services.serving import ServingService
 from app.services.shadowing import ShadowService
+from app.services.snapshots import SnapshotService
 from app.services.studies import StudyService
 from app.services.study_life import StudyLife
 from app.services.transfers import TransferService
@@ -109,6 +110,7 @@ class Container:
     retrainings: RetrainingService
     differences: DifferenceService
     experiment_results: ExperimentResultsService
+    snapshots: SnapshotService
     tables: TableService
     serving: ServingService
     recommending: RecommendingService
@@ -231,7 +233,8 @@ def build(
     recommending = RecommendingService(histories, live=live, clock=own_clock, defaults=options)
     segments = UserSegments(histories, live=live, options=options)
     exposing = ExposingService(units, segments=segments, listeners=listeners, live=live, clock=own_clock)
-    experiment_results = ExperimentResultsService(units, estimate=_estimate)
+    snapshots = SnapshotService(units)
+    experiment_results = ExperimentResultsService(units, snapshots=snapshots, estimate=_estimate)
     return Container(
         settings=settings,
         engine=engine,
@@ -263,6 +266,7 @@ def build(
         retrainings=retrainings,
         differences=DifferenceService(units, store=store, compare=_compare),
         experiment_results=experiment_results,
+        snapshots=snapshots,
         tables=tables,
         serving=ServingService(live),
         recommending=recommending,

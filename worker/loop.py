@@ -176,7 +176,7 @@ class Slot:
 
 
 class Worker:
-    """The slots and the reaper, and their threads; `retraining` has a thread of its own, as its steps may take long.
+    """The slots and the reapers, and their threads: what takes long has a reaper of its own.
 
     `asked` receives a signal's number each time the worker is asked to stop.
     """
@@ -185,14 +185,13 @@ class Worker:
         self,
         slots: Sequence[Slot],
         *,
-        reaper: Reaper,
+        reapers: Sequence[Reaper],
         signals: Signals,
         stopping: Stopping,
         asked: "queue.SimpleQueue[int]",
-        retraining: Reaper | None = None,
     ) -> None:
         self._slots = slots
-        self._reapers = [reaper] if retraining is None else [reaper, retraining]
+        self._reapers = list(reapers)
         self._signals = signals
         self._stopping = stopping
         self._asked = asked

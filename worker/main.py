@@ -12,12 +12,12 @@ from app.bootstrap import Container, build
 from app.config import Settings
 from app.domain.models import IndexLimits
 from app.domain.plays import Play
+from worker.chores import Chore
 from worker.environment import child_environment
 from worker.loop import Reaper, Slot, Worker, new_worker_id
 from worker.machine import n_cores, this_machine
 from worker.planning import shape_for
 from worker.queues import Allowance, DatasetQueue, ModelQueue, Queue, TableQueue, TrialQueue
-from worker.retraining import Retrainer
 from worker.runner import Runner
 from worker.starting import settings_of_environment
 from worker.stopping import Stopping
@@ -91,15 +91,11 @@ def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queu
         )
         for _ in range(shape.processes)
     ]
-    retraining = Reaper(
-        [Retrainer(container.retrainings.advance)],
-        lease_s=settings.lease_s,
-        stopping=stopping,
-        interval_s=settings.reap_interval_s,
-    )
-    return Worker(
-        slots, reaper=reaper, signals=container.signals, stopping=stopping, asked=asked, retraining=retraining
-    )
+    chores = [
+        Reaper([Chore(do)], lease_s=settings.lease_s, stopping=stopping, interval_s=settings.reap_interval_s)
+        for do in (container.retrainings.advance, container.snapshots.refresh)
+    ]
+    return Worker(slots, reapers=[reaper, *chores], signals=container.signals, stopping=stopping, asked=asked)
 
 
 def main() -> int:

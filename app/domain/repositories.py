@@ -18,6 +18,7 @@ from app.domain.experiments.health import RevisionCount
 from app.domain.experiments.interleaving import Ballot
 from app.domain.experiments.metrics import Metric
 from app.domain.experiments.outcomes import Outcomes
+from app.domain.experiments.snapshots import Snapshot, Timing
 from app.domain.keys import ApiKey
 from app.domain.lease import Claim, Progress
 from app.domain.listeners import CacheState, Erasure, SongCount, StoredPlay
@@ -358,6 +359,26 @@ class OutcomeRepository(Protocol):
         ...
 
 
+class SnapshotRepository(Protocol):
+    """What passes over the plays of experiments found, the newest of each experiment and cut."""
+
+    def find(self, experiment_id: str, cut: str | None) -> Snapshot | None:
+        """What is kept."""
+        ...
+
+    def timings(self, experiment_id: str) -> dict[str | None, Timing]:
+        """Of those that are kept, by cut."""
+        ...
+
+    def claim(self, experiment_id: str, cut: str | None, *, at: datetime, until: datetime) -> bool:
+        """Take the making of one on, up to an instant, unless somebody has; whether it was taken."""
+        ...
+
+    def keep(self, snapshot: Snapshot) -> None:
+        """Keep it in place of one that reads less far or was made before; whoever took it on is done."""
+        ...
+
+
 class ExposureRepository(Protocol):
     """Who was exposed to which variant."""
 
@@ -559,6 +580,7 @@ class UnitOfWork(Protocol):
     outcomes: OutcomeRepository
     ballots: BallotRepository
     findings: FindingRepository
+    snapshots: SnapshotRepository
     plays: PlayRepository
     catalogue: CatalogueRepository
     listeners: ListenerRepository

@@ -8,7 +8,7 @@ becomes of plays and files.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
@@ -28,11 +28,9 @@ from app.domain.pairing import paired_difference
 from app.domain.repositories import UnitsOfWork
 from app.services.gating import GateService
 from app.services.paging import Page, page_of
+from app.services.snapshots import SETTLED_AFTER
 
 FINISHED = (ExperimentState.STOPPED, ExperimentState.DECIDED)
-
-SETTLED_AFTER = timedelta(days=1)
-"""How long after an experiment's stop plays are waited for."""
 
 HR_WEIGHTS: Mapping[Measure, float] = {"hit_ratio": 1.0, "ndcg": 0.0}
 """What makes each measure of the objective."""

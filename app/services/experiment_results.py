@@ -1,14 +1,8 @@
-"""Reading experiments: results, power and decisions, from one pass over the plays at most.
+"""Reading experiments: results, power and decisions, from snapshots (`app.services.snapshots`)."""
 
-Only closed UTC days are read, and all of a stopped experiment, so that everybody who asks on one day sees the same
-look. A pass is kept for as long as it was worth the wait: twenty times what it took.
-"""
-
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from app.domain.errors import Conflict, InvalidRequest
 from app.domain.experiments.assignment import N_BUCKETS, n_buckets
@@ -16,17 +10,13 @@ from app.domain.experiments.calibration import Measured, OnlineLift
 from app.domain.experiments.decision import Advice, advised
 from app.domain.experiments.effects import Estimate, Estimator
 from app.domain.experiments.experiment import Experiment, ExperimentSpec
-from app.domain.experiments.health import RevisionCount
 from app.domain.experiments.metrics import MetricRole
 from app.domain.experiments.moments import Moments
-from app.domain.experiments.outcomes import Outcomes
 from app.domain.experiments.power import Plan, Power, planned
 from app.domain.experiments.results import Effect, Results, examined, level_of, read, withheld
 from app.domain.recommending import epoch_ms
 from app.domain.repositories import UnitsOfWork
-
-KEPT_TIMES = 20
-MOST_KEPT = 32
+from app.services.snapshots import SnapshotService, closed_until, day_of
 
 NOT_STARTED = "The experiment has not started."
 NO_DAY = "The first UTC day of the experiment is not over: results are of whole days."
@@ -36,7 +26,7 @@ NO_DAY = "The first UTC day of the experiment is not over: results are of whole 
 class ResultsReport:
     """An experiment's results up to an instant, None before its first day is over.
 
-    `exposed`: users by variant, and those of them who crossed, as of now.
+    `exposed`: users by variant, and those of them who crossed, as of now. `read_at`: which plays had come by then.
     """
 
     experiment: Experiment
@@ -44,6 +34,7 @@ class ResultsReport:
     exposed: Mapping[str, tuple[int, int]]
     results: Results
     cut: str | None = None
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,46 +56,13 @@ class DecisionReport:
     advice: Advice
 
 
-@dataclass(slots=True)
-class _Kept:
-    outcomes: Outcomes
-    revisions: Sequence[RevisionCount]
-    until_s: float
-
-
-@dataclass(slots=True)
-class _Passes:
-    """Passes that are kept, and one lock for each that is being made."""
-
-    kept: dict[tuple[str, str | None, int], _Kept] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    making: dict[str, threading.Lock] = field(default_factory=dict)
-
-    def lock_of(self, experiment_id: str) -> threading.Lock:
-        with self.lock:
-            return self.making.setdefault(experiment_id, threading.Lock())
-
-    def find(self, key: tuple[str, str | None, int], now_s: float) -> _Kept | None:
-        found = self.kept.get(key)
-        return found if found is not None and found.until_s > now_s else None
-
-    def keep(self, key: tuple[str, str | None, int], found: _Kept) -> None:
-        with self.lock:
-            self.kept[key] = found
-            while len(self.kept) > MOST_KEPT:
-                del self.kept[next(iter(self.kept))]
-
-
 class ExperimentResultsService:
-    """Results of experiments. `seconds` is a clock that never goes back."""
+    """Results of experiments."""
 
-    def __init__(
-        self, units: UnitsOfWork, *, estimate: Estimator, seconds: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, units: UnitsOfWork, *, snapshots: SnapshotService, estimate: Estimator) -> None:
         self._units = units
+        self._snapshots = snapshots
         self._estimate = estimate
-        self._seconds = seconds
-        self._passes = _Passes()
 
     def results(self, experiment_id: str, *, cut: str | None = None) -> ResultsReport:
         """What it shows.
@@ -123,7 +81,7 @@ class ExperimentResultsService:
             return report
         if until is None:
             return replace(report, results=withheld(NO_DAY))
-        return replace(report, results=self._read(experiment, until, cut=cut))
+        return self._read(report, until)
 
     def decision(self, experiment_id: str) -> DecisionReport:
         """What to do by the rule of `decision`. Raises: NotFound, Conflict, Unavailable."""
@@ -142,7 +100,7 @@ class ExperimentResultsService:
         with self._units.reading() as unit:
             experiment = _assigning(unit.experiments.get(experiment_id))
             spec = experiment.spec
-            until = _day_of(experiment.started_at or unit.now())
+            until = day_of(experiment.started_at or unit.now())
             since = until - timedelta(days=spec.planned_days)
             outcomes = unit.outcomes.of_history(
                 metrics=spec.metrics,
@@ -172,54 +130,19 @@ class ExperimentResultsService:
             ]
         return [_online(effect) for effect in (*found.effects, *found.segments)]
 
-    def _read(self, experiment: Experiment, until: datetime, *, cut: str | None) -> Results:
+    def _read(self, report: ResultsReport, until: datetime) -> ResultsReport:
+        experiment, cut = report.experiment, report.cut
         spec = experiment.spec
-        whole = self._pass(experiment, until, cut=None)
+        whole = self._snapshots.of(experiment, until, cut=None)
         health = examined(
             spec, whole.outcomes, revisions=whole.revisions, weights=_weights(experiment), estimate=self._estimate
         )
-        outcomes = whole.outcomes if cut is None else self._pass(experiment, until, cut=cut).outcomes
-        return read(spec, outcomes, health=health, estimate=self._estimate)
-
-    def _pass(self, experiment: Experiment, until: datetime, *, cut: str | None) -> _Kept:
-        """The sums up to an instant, made once for all who ask meanwhile."""
-        key = (experiment.id, cut, epoch_ms(until))
-        with self._passes.lock_of(experiment.id):
-            found = self._passes.find(key, self._seconds())
-            if found is not None:
-                return found
-            began = self._seconds()
-            found = self._made(experiment, until, cut=cut)
-            ended = self._seconds()
-            found.until_s = ended + KEPT_TIMES * (ended - began)
-            self._passes.keep(key, found)
-            return found
-
-    def _made(self, experiment: Experiment, until: datetime, *, cut: str | None) -> _Kept:
-        spec, until_ms = experiment.spec, epoch_ms(until)
-        with self._units.reading() as unit:
-            outcomes = unit.outcomes.of_experiment(
-                experiment.id,
-                metrics=spec.metrics,
-                covariate_days=spec.covariate_days,
-                since_ms=epoch_ms(experiment.started_at or until),
-                until_ms=until_ms,
-                cut=cut,
-            )
-            revisions = unit.outcomes.revisions(experiment.id, until_ms=until_ms)
-        return _Kept(outcomes, revisions, 0.0)
-
-
-def closed_until(experiment: Experiment, now: datetime) -> datetime | None:
-    """Up to when it is read: its stop, or the last midnight in UTC; None before the first one."""
-    if experiment.started_at is None:
-        return None
-    until = experiment.stopped_at or _day_of(now)
-    return until if until > experiment.started_at else None
-
-
-def _day_of(instant: datetime) -> datetime:
-    return instant.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        read_from = whole if cut is None else self._snapshots.of(experiment, until, cut=cut)
+        return replace(
+            report,
+            read_at=read_from.timing.made_at,
+            results=read(spec, read_from.outcomes, health=health, estimate=self._estimate),
+        )
 
 
 def _assigning(experiment: Experiment) -> Experiment:

@@ -10,7 +10,8 @@ from app.domain.experiments.assignment import allocated
 from app.domain.experiments.calibration import FEWEST, Finding, Measured, OnlineLift
 from app.domain.experiments.experiment import Experiment
 from app.domain.models import Bundle, Model
-from app.services.calibrating import SAME_MODEL, SETTLED_AFTER, SEVERAL_MODELS, CalibrationService
+from app.services.calibrating import SAME_MODEL, SEVERAL_MODELS, CalibrationService
+from app.services.snapshots import SETTLED_AFTER
 from tests.services.conftest import House
 from tests.services.test_gates import SEGMENTS, built, study_with
 from tests.values import N_OF_SEGMENT, NOON, experiment

@@ -10,6 +10,7 @@ from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.domain.experiments.effects import Estimate
 from app.services.experiment_results import ExperimentResultsService
+from app.services.snapshots import SnapshotService
 from app.simulation.listeners import Effect, Language
 from app.simulation.scenario import Scenario, World
 from tests.benchmarks.experiments import estimated
@@ -40,7 +41,8 @@ def scenario(*, lost: float = 0.0, songs: float = 0.0, n_users: int = 700, seed:
 
 
 def service(engine: Engine) -> ExperimentResultsService:
-    return ExperimentResultsService(SqlUnitsOfWork(engine), estimate=estimate)
+    units = SqlUnitsOfWork(engine)
+    return ExperimentResultsService(units, snapshots=SnapshotService(units), estimate=estimate)
 
 
 @pytest.mark.parametrize("metric", ["skip_rate", "completion", "attributed_plays"])

@@ -83,7 +83,7 @@ class Shop:
             for _ in range(n_slots)
         ]
         reaper = Reaper(lines, lease_s=5, stopping=stopping, interval_s=reap_interval_s)
-        worker = Worker(slots, reaper=reaper, signals=self.signals, stopping=stopping, asked=self.asked)
+        worker = Worker(slots, reapers=[reaper], signals=self.signals, stopping=stopping, asked=self.asked)
         self.thread = threading.Thread(target=worker.run)
         self.thread.start()
 

@@ -483,3 +483,15 @@ experiment_findings = sa.Table(
     sa.Column("comparisons", Document(tuple[Comparison, ...]), nullable=False),
     sa.Column("found_at", Instant, nullable=False),
 )
+
+experiment_snapshots = sa.Table(
+    "experiment_snapshots",
+    metadata,
+    sa.Column("experiment_id", sa.ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("cut", sa.String(256), primary_key=True),
+    sa.Column("until", Instant),
+    sa.Column("made_at", Instant),
+    sa.Column("took_s", sa.Double),
+    sa.Column("found", Document(dict[str, Any])),
+    sa.Column("claimed_until", Instant),
+)

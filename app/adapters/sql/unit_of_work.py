@@ -27,6 +27,7 @@ from app.adapters.sql.plays import RECENT, SqlPlays, told_plays
 from app.adapters.sql.quick_reads import QuickRead
 from app.adapters.sql.retrainings import SqlRetrainings
 from app.adapters.sql.shadows import SqlShadows
+from app.adapters.sql.snapshots import SqlSnapshots
 from app.adapters.sql.studies import SqlStudies
 from app.adapters.sql.transfers import SqlTransfers
 from app.adapters.sql.trials import SqlTrials
@@ -51,6 +52,7 @@ from app.domain.repositories import (
     PlayRepository,
     RetrainingRepository,
     ShadowRepository,
+    SnapshotRepository,
     StudyRepository,
     TableRepository,
     TransferRepository,
@@ -93,6 +95,7 @@ class SqlUnitOfWork:
         self.outcomes: OutcomeRepository = SqlOutcomes(connection)
         self.ballots: BallotRepository = SqlBallots(connection)
         self.findings: FindingRepository = SqlFindings(connection)
+        self.snapshots: SnapshotRepository = SqlSnapshots(connection)
         self.plays: PlayRepository = SqlPlays(connection)
         self.catalogue: CatalogueRepository = SqlCatalogue(connection)
         self.listeners: ListenerRepository = SqlListeners(connection)

@@ -315,6 +315,7 @@ class ResultsView(View):
                     "experiment_id": EXPERIMENT_ID,
                     "state": "running",
                     "until": "2026-03-15T00:00:00Z",
+                    "read_at": "2026-03-15T00:00:07Z",
                     "n_days": 14,
                     "reading": READING,
                     "cut": None,
@@ -335,6 +336,7 @@ class ResultsView(View):
     experiment_id: str
     state: ExperimentState
     until: datetime | None = Field(description="Up to when it is read: the last midnight in UTC, or the stop.")
+    read_at: datetime | None = Field(description="When: plays that came later are not in it yet.")
     n_days: int
     reading: str = Field(description="How to read the figures.")
     cut: str | None
@@ -354,6 +356,7 @@ class ResultsView(View):
             experiment_id=report.experiment.id,
             state=report.experiment.state,
             until=report.until,
+            read_at=report.read_at,
             n_days=results.n_days,
             reading=READING,
             cut=report.cut,
