@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3 # on two cores: tests that kill programs wait for them a good part of the time
 
 # Tests make thousands of small databases and folders and sync them: in memory, where there is room for them.
 ROOMY := $(shell df --output=avail,target /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 3000000 { print $$2 }')
@@ -39,15 +39,16 @@ migrate: $(READY) ## Bring the database to the present tables
 
 .PHONY: test
 test: export TMPDIR := $(or $(ROOMY),$(TMPDIR),/tmp)
-test: lint drift ## Lint, types, import contracts, migrations and all tests (ARGS go to pytest, which then skips the floors)
+test: $(READY) ## Lint, types, import contracts, migrations and all tests (ARGS go to pytest, which then skips the floors)
 ifeq ($(strip $(ARGS)),)
+	@$(MAKE) --no-print-directory --jobs=2 warm lint drift
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -c 'from app.adapters.lane_word2vec import load_kernel; load_kernel()' # once for all that start now
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal --cov --cov-report=term --cov-fail-under=90 --durations=15
 	@$(BIN)/coverage report --include='app/domain/*' --fail-under=100 --format=total >/dev/null || { \
 		$(BIN)/coverage report --include='app/domain/*'; \
 		echo 'app/domain is not covered to 100 %.' >&2; exit 1; }
 else
+	@$(MAKE) --no-print-directory lint drift
 	$(BIN)/python -m pytest $(ARGS)
 endif
 
@@ -64,6 +65,13 @@ drift: $(READY)
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && \
 		export SEGUE_DATABASE_URL="sqlite:///$$folder/segue.db" && \
 		$(BIN)/alembic upgrade head && $(BIN)/alembic check
+
+# What is compiled when it is first used, once for all processes that start next: Python, tests and the trainer's kernel.
+.PHONY: warm
+warm: $(READY)
+	@log=$$(mktemp) && trap 'rm -f "$$log"' EXIT && \
+		$(BIN)/python -m pytest --collect-only -qq >"$$log" || { cat "$$log" >&2; exit 1; }
+	@$(BIN)/python -c 'from app.adapters.lane_word2vec import load_kernel; load_kernel()'
 
 BENCHMARKS := training evaluation article memory linear study serving
 
@@ -106,6 +114,6 @@ $(READY): requirements.lock pyproject.toml
 		rm -rf $(VENV); "$$found" -m venv $(VENV); \
 	fi
 	@echo 'Installing the locked dependencies'
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -2,17 +2,17 @@
 
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy.engine import Engine
 
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
-from app.adapters.exporting import csv_bytes, parquet_bytes
 from app.adapters.known_keys import KnownKeys
 from app.adapters.lease_watch import SteadyLeaseWatch
 from app.adapters.live_catalogue import LiveCatalogue
@@ -21,10 +21,7 @@ from app.adapters.live_listeners import LiveListeners
 from app.adapters.polling import PollingSignals
 from app.adapters.ranks import read_ranks
 from app.adapters.rate_limits import RateLimits
-from app.adapters.redis.histories import RedisHistories
-from app.adapters.redis.signals import RedisSignals
 from app.adapters.schedules import latest_tick
-from app.adapters.sources import recognise
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
@@ -75,6 +72,9 @@ from app.services.users import UserService
 from app.services.verdicts import VerdictService
 from app.services.warm_starting import WarmStartService
 
+if TYPE_CHECKING:
+    from app.adapters.redis.histories import RedisHistories
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -122,7 +122,7 @@ class Container:
     rate_limits: RateLimits
     users: UserService
     listeners: LiveListeners
-    cache: RedisHistories | None
+    cache: "RedisHistories | None"
 
     def start(self) -> None:
         """Begin to follow the keys, the aliases and the users, and to compare with what shadows the aliases."""
@@ -158,7 +158,7 @@ def build(
     units = SqlUnitsOfWork(engine, clock=clock)
     store = FolderArtifactStore(settings.data_dir)
     ids = UuidIds()
-    signals: Signals = PollingSignals() if settings.redis_url is None else RedisSignals(settings.redis_url)
+    signals = _signals(settings)
     lease = timedelta(seconds=settings.lease_s)
     studies = StudyService(units, ids=ids, signals=signals)
     gates = GateService(units, store=store, read_ranks=partial(read_ranks, pair_set="test"), defaults=settings.gates)
@@ -197,7 +197,7 @@ def build(
         store=store,
         ids=ids,
         signals=signals,
-        recognise=recognise,
+        recognise=_recognise,
         sources=settings.sources,
         lease=lease,
         watch=_watch(settings),
@@ -226,7 +226,7 @@ def build(
         poll_s=settings.alias_poll_s,
     )
     keys = KeyService(units, ids=ids, new_secret=_new_token)
-    cache = None if settings.redis_url is None else RedisHistories(settings.redis_url, n_kept=settings.history_length)
+    cache = _history_cache(settings)
     listeners = LiveListeners(ListenerService(units, has_cache=cache is not None).changes)
     histories = UserHistories(units, listeners=listeners, cache=cache)
     options = recommendation_options(settings)
@@ -247,7 +247,7 @@ def build(
         life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
         verdicts=VerdictService(units, store=store, read_ranks=partial(read_ranks, pair_set="test")),
         importance=ImportanceService(units, estimate=_importance),
-        exports=ExportService(units, writers={"csv": csv_bytes, "parquet": parquet_bytes}),
+        exports=ExportService(units, writers={"csv": _csv, "parquet": _parquet}),
         transfers=TransferService(units, ids=ids, signals=signals),
         events=EventService(units),
         trials=trials,
@@ -324,6 +324,40 @@ def _single_suggester_for(spec: StudySpec) -> Suggester:
 def _new_token() -> str:
     """256 random bits, in letters, digits, `-` and `_`."""
     return secrets.token_urlsafe(32)
+
+
+def _signals(settings: Settings) -> Signals:
+    if settings.redis_url is None:
+        return PollingSignals()
+    from app.adapters.redis.signals import RedisSignals  # noqa: PLC0415 - Redis is loaded by who has one
+
+    return RedisSignals(settings.redis_url)
+
+
+def _history_cache(settings: Settings) -> "RedisHistories | None":
+    if settings.redis_url is None:
+        return None
+    from app.adapters.redis.histories import RedisHistories  # noqa: PLC0415
+
+    return RedisHistories(settings.redis_url, n_kept=settings.history_length)
+
+
+def _recognise(path: Path) -> Literal["parquet", "csv"]:
+    from app.adapters.sources import recognise  # noqa: PLC0415 - Arrow is loaded by who needs it
+
+    return recognise(path)
+
+
+def _csv(columns: dict[str, type], pages: Iterator[list[dict[str, Any]]]) -> Iterator[bytes]:
+    from app.adapters.exporting import csv_bytes  # noqa: PLC0415
+
+    return csv_bytes(columns, pages)
+
+
+def _parquet(columns: dict[str, type], pages: Iterator[list[dict[str, Any]]]) -> Iterator[bytes]:
+    from app.adapters.exporting import parquet_bytes  # noqa: PLC0415
+
+    return parquet_bytes(columns, pages)
 
 
 def _importance(found: Observed) -> Importance:

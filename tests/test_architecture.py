@@ -71,11 +71,13 @@ def test_nothing_is_pickled_or_unpickled() -> None:
     [
         (
             "app.main",
-            {"gensim", "ibis", "duckdb", "bayes_opt", "numba", "sklearn", "scipy.special", "scipy.stats", "worker"},
+            {"gensim", "ibis", "duckdb", "bayes_opt", "numba", "sklearn", "scipy.special", "scipy.stats", "worker"}
+            | {"pyarrow", "faiss", "redis"},
         ),
         (
             "worker.__main__",
-            {"fastapi", "starlette", "uvicorn", "gensim", "ibis", "duckdb", "sklearn", "scipy.special", "scipy.stats"},
+            {"fastapi", "starlette", "uvicorn", "gensim", "ibis", "duckdb", "sklearn", "scipy.special", "scipy.stats"}
+            | {"pyarrow", "faiss", "redis"},
         ),
         ("app.cli", {"fastapi", "sqlalchemy", "numpy", "pydantic", "pyarrow"}),
     ],

@@ -5,7 +5,6 @@ A look costs one indexed read. While the database is away the last that was read
 
 from collections.abc import Callable, Sequence
 
-from app.adapters.laid_over import LaidOverModel
 from app.domain.catalogue import CatalogueSong
 from app.domain.ports import Clock
 from app.domain.serving import CatalogueStatus, LiveModel
@@ -44,6 +43,8 @@ class LiveCatalogue:
 
     def over(self, model: LiveModel) -> LiveModel:
         """The model as the catalogue has its songs now; the model itself when nothing touches them."""
+        from app.adapters.laid_over import LaidOverModel  # noqa: PLC0415 - Arrow is loaded by who serves
+
         laid = LaidOverModel(model, list(self._songs.values()))
         return laid if laid.is_touched else model
 

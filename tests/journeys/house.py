@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 
 from app.bootstrap import Container, build
 from app.config import Settings, load
@@ -28,6 +29,10 @@ from tests.journeys.doomed import Fate
 from tests.journeys.listening import Compiled
 from tests.keys import give_key
 from tests.processes import Server, start_program, start_server, start_worker, stop, until
+
+ON_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+"""For journeys in which it does not matter how a database locks or tells the time: on one of them, in turn."""
 
 LEASE_S = 2.0
 PATIENT_LEASE_S = 6.0

@@ -6,6 +6,7 @@ import httpx2
 
 from app.domain.datasets import Dataset
 from tests.journeys.house import QUICK, SMALL
+from tests.journeys.patient import Patient
 from tests.keys import HEADERS
 from tests.processes import Server, until
 
@@ -14,7 +15,7 @@ Json = dict[str, Any]
 
 def client(server: Server, *, timeout_s: float = 30.0) -> httpx2.Client:
     """A client of one server."""
-    return httpx2.Client(base_url=server.url, timeout=timeout_s, headers=HEADERS)
+    return httpx2.Client(base_url=server.url, timeout=timeout_s, headers=HEADERS, transport=Patient())
 
 
 def study_body(dataset: Dataset, *, epochs: int = QUICK, **changes: object) -> Json:

@@ -9,6 +9,7 @@ import time
 
 import httpx2
 
+from tests.journeys.patient import Patient
 from tests.keys import HEADERS
 
 PATIENCE_S = 0.2
@@ -17,7 +18,7 @@ PATIENCE_S = 0.2
 
 def main(url: str, study_id: str, client_id: str, *, hangs: bool) -> None:
     """Train until there is nothing more to train."""
-    with httpx2.Client(base_url=f"{url}/v1", timeout=30.0, headers=HEADERS) as http:
+    with httpx2.Client(base_url=f"{url}/v1", timeout=30.0, headers=HEADERS, transport=Patient()) as http:
         while True:
             answer = http.post(f"/studies/{study_id}/trials/ask", json={"client_id": client_id})
             if answer.status_code == httpx2.codes.OK:

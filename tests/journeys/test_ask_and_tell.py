@@ -8,7 +8,7 @@ import httpx2
 
 from app.domain.tuning.trial import TrialRole, TrialState
 from tests.journeys import own_trainer
-from tests.journeys.house import House
+from tests.journeys.house import ON_POSTGRESQL, ON_SQLITE, House
 from tests.journeys.http import Json, answered, client, ended_study, study_body, until_live
 from tests.processes import Server, kill, start_program, until
 
@@ -47,6 +47,7 @@ def train_until_none_is_left(server: Server, study_id: str, client_id: str, done
         assert answer.json()["code"] in {"budget_spent", "conflict"}, answer.text
 
 
+@ON_POSTGRESQL
 def test_an_external_study_runs_to_its_end_through_a_lapsed_lease_and_a_killed_server(house: House) -> None:
     server = house.server(ask_lease_s=600)
     body = study_body(
@@ -128,6 +129,7 @@ def killed_in_the_middle(house: House, server: Server, http: httpx2.Client, stud
     return answered(http.get(trial), 200)
 
 
+@ON_SQLITE
 def test_what_a_killed_client_had_is_trained_by_another_though_no_worker_is_about(house: House) -> None:
     server = house.server(ask_lease_s=1)
     with client(server) as http:

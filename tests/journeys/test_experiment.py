@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 
 import httpx2
 
-from tests.journeys.house import House
+from app.adapters.sql.unit_of_work import SqlUnitsOfWork
+from tests.journeys.house import ON_POSTGRESQL, House
 from tests.journeys.http import Json, answered, client, ended_study, promoted_model, study_body, until_live
+from tests.processes import until
 
 N_LISTENERS = 300
 SEED = 20_261_129
@@ -83,6 +85,7 @@ def exposed(http: httpx2.Client, experiment_id: str) -> dict[str, tuple[int, int
     return {each["variant"]: (each["n_exposed"], each["n_crossed"]) for each in seen["exposures"]}
 
 
+@ON_POSTGRESQL
 def test_from_two_studies_to_a_decision_and_back(house: House) -> None:
     house.worker()
     first, other = house.server(), house.server()
@@ -111,6 +114,7 @@ def test_from_two_studies_to_a_decision_and_back(house: House) -> None:
         told_by_a_client(one, path, listeners)
 
         answered(one.post(f"{path}/stop"), 200)
+        until(lambda: read_ahead(house, made["id"]), "a worker has gone over the plays")
         read_and_advised(two, path)
         decision = {"action": "promote", "variant": "tuned", "reason": "listened to longer"}
         decided = answered(two.post(f"{path}/decide", json=decision), 200)
@@ -131,6 +135,12 @@ def counts(listeners: Listeners) -> dict[str, tuple[int, int]]:
     n_of = Counter(listeners.variant_of.values())
     assert min(n_of.values()) > N_LISTENERS // 4
     return {variant: (n_of[variant], 0) for variant in ("old", "tuned")}
+
+
+def read_ahead(house: House, experiment_id: str) -> bool:
+    """Whether a worker has made the pass that results are read from."""
+    with SqlUnitsOfWork(house.container.engine).reading() as unit:
+        return None in unit.snapshots.timings(experiment_id)
 
 
 def read_and_advised(http: httpx2.Client, path: str) -> None:

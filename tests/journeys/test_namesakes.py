@@ -1,12 +1,13 @@
 """Two workers by one name: the death of one is noticed although the other lives."""
 
 from tests.journeys.doomed import Fate
-from tests.journeys.house import LONG, PATIENT_LEASE_S, House
+from tests.journeys.house import LONG, ON_POSTGRESQL, PATIENT_LEASE_S, House
 from tests.processes import kill, until
 
 NAME = "namesake"
 
 
+@ON_POSTGRESQL
 def test_a_worker_does_not_hide_the_death_of_another_by_the_same_name(house: House) -> None:
     first = house.doomed(Fate(worker_id=NAME), lease_s=PATIENT_LEASE_S)
     study = house.study(epochs=LONG, n_initial=2, parallelism=2, fixed={"negative": 15})  # until another has started

@@ -4,7 +4,7 @@ from app.domain.tuning.constraints import parse
 from app.domain.tuning.pruning import Pruning, curve_of
 from app.domain.tuning.study import Study
 from app.domain.tuning.trial import Trial, TrialState
-from tests.journeys.house import SLOW, House, assert_tidy
+from tests.journeys.house import ON_POSTGRESQL, ON_SQLITE, SLOW, House, assert_tidy
 from tests.processes import kill, until
 
 HALVING = Pruning(rule="successive_halving", n_startup_trials=2, reduction_factor=2)
@@ -19,6 +19,7 @@ def curve(trial: Trial) -> dict[int, float]:
     return curve_of(() if trial.outcome is None else trial.outcome.epochs)
 
 
+@ON_POSTGRESQL
 def test_trials_that_do_badly_end_early_and_the_study_says_what_that_spared(house: House) -> None:
     house.worker()
     house.worker()
@@ -47,6 +48,7 @@ def test_trials_that_do_badly_end_early_and_the_study_says_what_that_spared(hous
     assert_tidy(house, study)
 
 
+@ON_SQLITE
 def test_the_epochs_of_a_killed_worker_are_seen_and_its_trial_begins_anew(house: House) -> None:
     worker = house.worker()
     study = house.study(epochs=SLOW, n_initial=1, pruning=HALVING)

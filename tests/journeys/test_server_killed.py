@@ -8,7 +8,7 @@ import uuid
 import httpx2
 
 from app.domain.tuning.study import StudyState
-from tests.journeys.house import PATIENT_LEASE_S, SLOW, House
+from tests.journeys.house import ON_POSTGRESQL, PATIENT_LEASE_S, SLOW, House
 from tests.journeys.http import answered, client, ended_study, study_body
 from tests.processes import until
 
@@ -18,6 +18,7 @@ N_BASELINES = 5
 SEED = 20_261_124
 
 
+@ON_POSTGRESQL
 def test_a_study_goes_on_while_its_server_is_killed_and_its_key_still_gives_the_same_answer(house: House) -> None:
     server = house.server()
     house.worker(lease_s=PATIENT_LEASE_S)

@@ -4,10 +4,11 @@ from app.domain.tuning.retry import RetryPolicy
 from app.domain.tuning.stopping import Stopping, StoppingRule
 from app.domain.tuning.study import Study, StudyState
 from app.domain.tuning.trial import TrialRole, TrialState
-from tests.journeys.house import ENDLESS, LABORIOUS, LEASE_S, House, assert_tidy
+from tests.journeys.house import ENDLESS, LABORIOUS, LEASE_S, ON_POSTGRESQL, ON_SQLITE, House, assert_tidy
 from tests.processes import kill, until
 
 
+@ON_POSTGRESQL
 def test_a_stopped_study_is_extended_and_deleted_while_workers_run(house: House) -> None:
     study = house.study(n_initial=12, parallelism=2, stopping=Stopping(max_trials=3))
     house.worker(worker_slots=2)
@@ -31,6 +32,7 @@ def test_a_stopped_study_is_extended_and_deleted_while_workers_run(house: House)
     assert house.kept("trials") == []
 
 
+@ON_SQLITE
 def test_a_killed_workers_trial_waits_for_its_time_and_an_idle_worker_wakes_for_it(house: House) -> None:
     study = house.study(n_initial=1, epochs=ENDLESS, fixed=LABORIOUS, retry=RetryPolicy(backoff_s=1.0))
     first = house.worker()

@@ -10,12 +10,13 @@ from app.domain.tuning.study import Study
 from app.domain.tuning.trial import Trial, TrialState
 from app.services.leasing import artifact_name
 from tests.journeys.doomed import Death, Fate
-from tests.journeys.house import LEASE_S, LONG, QUICK, House
+from tests.journeys.house import LEASE_S, LONG, ON_POSTGRESQL, QUICK, House
 from tests.processes import until
 
 BEFORE_ITS_REPORT = Death("report.before", 1, by=signal.SIGSTOP)
 
 
+@ON_POSTGRESQL
 def test_the_late_report_of_a_worker_that_stood_still_for_three_leases_is_refused(house: House) -> None:
     frozen = house.doomed(Fate(own=BEFORE_ITS_REPORT, notes=house.notes))
     house.frozen.append(psutil.Process(frozen.pid))

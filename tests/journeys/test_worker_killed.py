@@ -9,13 +9,14 @@ from app.domain.models import Model, ModelState
 from app.domain.tuning.study import OPEN_STATES
 from app.domain.tuning.trial import Trial, TrialState
 from app.services.leasing import artifact_name
-from tests.journeys.house import PATIENT_LEASE_S, SLOW, House, assert_tidy
+from tests.journeys.house import ON_POSTGRESQL, PATIENT_LEASE_S, SLOW, House, assert_tidy
 from tests.processes import descendants, is_alive, kill, runners, trial_children, until
 
 N_KILLS = 3
 SEED = 20_261_123
 
 
+@ON_POSTGRESQL
 def test_the_trial_of_a_killed_worker_runs_again_with_the_same_point_and_counts_once(house: House) -> None:
     first, second = (house.worker(lease_s=PATIENT_LEASE_S) for _ in range(2))
     study = house.study(epochs=SLOW, n_initial=2)

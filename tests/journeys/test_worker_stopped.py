@@ -3,7 +3,7 @@
 import subprocess
 
 from app.domain.tuning.trial import TrialState
-from tests.journeys.house import ENDLESS, LABORIOUS, PATIENT_LEASE_S, SLOW, House
+from tests.journeys.house import ENDLESS, LABORIOUS, ON_POSTGRESQL, PATIENT_LEASE_S, SLOW, House
 from tests.processes import descendants, is_alive, until
 
 
@@ -15,6 +15,7 @@ def exit_code(worker: subprocess.Popen[bytes]) -> int:
     return code
 
 
+@ON_POSTGRESQL
 def test_without_grace_the_trial_is_handed_back_and_the_attempt_does_not_count(house: House) -> None:
     worker = house.worker(grace_s=0.0)
     study = house.study(epochs=ENDLESS, fixed=LABORIOUS, n_initial=1)
