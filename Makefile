@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
-TEST_PROCESSES ?= 3 # on two cores: tests that kill programs wait for them a good part of the time
+TEST_PROCESSES ?= 2
 
 # Tests make thousands of small databases and folders and sync them: in memory, where there is room for them.
 ROOMY := $(shell df --output=avail,target /dev/shm 2>/dev/null | awk 'NR == 2 && $$1 > 3000000 { print $$2 }')

@@ -20,6 +20,7 @@ def compile_plays(spec: DatasetSpec, *, sources: Sources, limits: Limits, folder
     return prepare(
         plays=sources.plays,
         songs=sources.songs,
+        erased=sources.erased,
         spec=spec,
         staged=folder,
         memory_limit=sources.memory_limit,

@@ -27,11 +27,15 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """The files that a dataset is made from, and what DuckDB may use (such as `2GB`)."""
+    """The files that a dataset is made from, and what DuckDB may use (such as `2GB`).
+
+    `erased`: users whose plays are left out, up to an instant in epoch milliseconds.
+    """
 
     plays: Path
     songs: Path | None
     memory_limit: str
+    erased: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -141,7 +141,10 @@ class HeldDataset(Held):
             staged=staged,
             dataset=self._work.dataset,
             sources=Sources(
-                plays=self._work.plays, songs=self._work.songs, memory_limit=self._allowance.duckdb_memory_limit
+                plays=self._work.plays,
+                songs=self._work.songs,
+                memory_limit=self._allowance.duckdb_memory_limit,
+                erased=self._service.erased(),
             ),
         )
 
@@ -291,6 +294,7 @@ class HeldModel(Held):
             plays=self._datasets.path(spec.plays),
             songs=None if spec.songs is None else self._datasets.path(spec.songs),
             memory_limit=self._allowance.duckdb_memory_limit,
+            erased=self._datasets.erased(),
         )
 
 

@@ -35,6 +35,11 @@ class Engine:
         self.execute(f"CREATE TABLE {quoted(name)} AS {ibis.to_sql(expression, dialect='duckdb')}")
         return ibis.table(expression.schema(), name=name)
 
+    def load(self, name: str, rows: pa.Table) -> None:
+        """Store rows as the table `name`. Raises: MemoryError, StorageFull, duckdb.Error."""
+        with _translated():
+            self._connection.from_arrow(rows).create(name)
+
     def drop(self, name: str) -> None:
         """Give back the space of a stored table."""
         self.execute(f"DROP TABLE {quoted(name)}")

@@ -6,22 +6,25 @@ whatever the number of threads.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from app.adapters.compiling import compile_sessions, compile_vocabulary, write_arrays, write_histories, write_songs
 from app.adapters.corpus import write_artists, write_corpus
 from app.adapters.disk import naming_a_full_disk
 from app.adapters.duckdb_engine import Engine, open_engine
 from app.adapters.filtering import choose_sessions
-from app.adapters.reading import read_plays, read_songs
+from app.adapters.reading import forget, read_plays, read_songs
 from app.adapters.sessions import cut_sessions
 from app.adapters.sources import ColumnKind, SourceTable, inspect
 from app.adapters.statistics import gather_statistics
 from app.domain.datasets import DatasetSpec, Statistics
 from app.domain.errors import InvalidSource
 from app.domain.lease import Progress
+
+NOBODY: Mapping[str, int] = MappingProxyType({})
 
 READING, CUTTING, CHOOSING, COMPILING, COUNTING = "reading", "cutting sessions", "filtering", "compiling", "counting"
 
@@ -40,6 +43,7 @@ def prepare(
     songs: Path | None,
     spec: DatasetSpec,
     staged: Path,
+    erased: Mapping[str, int] = NOBODY,
     temporary: Path | None = None,
     memory_limit: str,
     threads: int,
@@ -47,6 +51,8 @@ def prepare(
 ) -> Prepared:
     """Write the compiled dataset into the folder `staged`.
 
+    `erased` holds users whose plays are left out, up to an instant in epoch milliseconds (all, where the file tells no
+    instants).
     `temporary` (default: a folder inside `staged`) is made, filled and removed again, also on failure; the other files
     of a failed preparation are the caller's to remove with `staged`. `memory_limit` is DuckDB's (`2GB`).
     Raises: InvalidSource, StorageFull, MemoryError, and what `on_progress` raises.
@@ -58,7 +64,9 @@ def prepare(
     try:
         working.mkdir(parents=True)
         with naming_a_full_disk(), open_engine(working, memory_limit=memory_limit, threads=threads) as engine:
-            return _prepare(engine, play_source, song_source, spec=spec, staged=staged, on_progress=on_progress)
+            return _prepare(
+                engine, play_source, song_source, spec=spec, staged=staged, erased=erased, on_progress=on_progress
+            )
     finally:
         shutil.rmtree(working, ignore_errors=True)
 
@@ -70,11 +78,14 @@ def _prepare(
     *,
     spec: DatasetSpec,
     staged: Path,
+    erased: Mapping[str, int],
     on_progress: Callable[[Progress], None],
 ) -> Prepared:
     on_progress(Progress(phase=READING, fraction=0.0))
     catalogue = None if song_source is None else read_songs(engine, song_source)
     plays = read_plays(engine, play_source)
+    if erased:
+        forget(engine, plays, erased)
     on_progress(Progress(phase=CUTTING, fraction=0.3))
     listening = cut_sessions(engine, plays, gap_minutes=spec.preparation.session_gap_minutes)
     on_progress(Progress(phase=CHOOSING, fraction=0.6))

@@ -26,6 +26,8 @@ from app.services.paging import Page, page_of
 KIND = "datasets"
 """The artifact store's name for compiled datasets."""
 
+ERASURES_AT_ONCE = 10_000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetWork:
@@ -187,6 +189,16 @@ class DatasetService(LeasedService[Dataset]):
         if reference.upload_id is not None:
             return self._store.upload_path(reference.upload_id)
         return self._sources[str(reference.source)]
+
+    def erased(self) -> dict[str, int]:
+        """Users whose plays no dataset takes up again, and until when, in epoch milliseconds. Raises: Unavailable."""
+        found: dict[str, int] = {}
+        revision = 0
+        with self._units.reading() as unit:
+            while some := unit.listeners.erasures(after=revision, limit=ERASURES_AT_ONCE):
+                found |= {erasure.user_id: erasure.erased_at_ms for erasure in some}
+                revision = some[-1].revision
+        return found
 
     def complete(self, claim: Claim, *, staged: Path, statistics: Statistics, fingerprint: str) -> Dataset:
         """Publish the compiled files, then the row. Raises: LostLease, StorageFull."""

@@ -1,5 +1,6 @@
 """Small sources and the datasets that are prepared from them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from app.adapters.corpus import read_corpus, read_songs
-from app.adapters.preparation import Prepared, prepare
+from app.adapters.preparation import NOBODY, Prepared, prepare
 from app.domain.datasets import DatasetSpec, SourceReference, Statistics
 from app.domain.lease import Progress
 from app.domain.listening import Corpus, Pairs, Preparation, Split
@@ -74,6 +75,7 @@ def prepared(
     memory_limit: str = "256MB",
     ending: str = ".parquet",
     preparation: Preparation = Preparation(),
+    erased: Mapping[str, int] = NOBODY,
 ) -> Result:
     """Write the sources into a new folder, prepare them and read the result back."""
     staged = folder / f"staged-{sum(1 for _ in folder.iterdir())}"
@@ -92,6 +94,7 @@ def prepared(
             segment_by=segment_by,
         ),
         staged=staged,
+        erased=erased,
         memory_limit=memory_limit,
         threads=threads,
         on_progress=progress.append,

@@ -293,6 +293,34 @@ def test_fingerprint_is_the_same_for_the_same_content(tmp_path: Path) -> None:
     assert len(fingerprints) == 1
 
 
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_erased_users_are_left_out_up_to_the_instant(tmp_path: Path, ending: str) -> None:
+    heard = [("u", minute, song) for minute, song in enumerate("abc")]
+    later = [("u", minute, song) for minute, song in zip([100, 101, 102], "cab", strict=True)]
+    others = [("v", minute, song) for minute, song in enumerate("bca")]
+    plays = by_user(*heard, *later, *others)
+
+    result = prepared(tmp_path, plays, ending=ending, erased={"u": 2 * MINUTE, "nobody": 900 * MINUTE})
+
+    assert sorted(result.sessions) == sorted([list("cab"), list("bca")])
+    histories = read_histories(result.folder)
+    assert (histories.users.to_pylist(), histories.played_at_ms.min()) == (["u", "v"], 0)
+    assert result.prepared.fingerprint == prepared(tmp_path, by_user(*later, *others)).prepared.fingerprint
+
+
+def test_without_instants_all_of_an_erased_user_is_left_out_and_without_users_nothing(tmp_path: Path) -> None:
+    sessions = by_session("abc", "cba")
+    of_users = sessions | {"user_id": ["u"] * 3 + ["v"] * 3}
+
+    assert prepared(tmp_path, of_users, erased={"u": 5}).sessions == [list("cba")]
+    assert len(prepared(tmp_path, sessions, erased={"u": 5}).sessions) == 2
+
+
+def test_a_file_of_erased_users_alone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSource, match="All of its users are erased"):
+        prepared(tmp_path, by_user(("u", 0, "a"), ("u", 1, "b"), ("u", 2, "c")), erased={"u": 9 * MINUTE})
+
+
 @pytest.mark.parametrize("changed", ["song", "order", "split", "time of a history", "user"])
 def test_fingerprint_changes_with_the_content(tmp_path: Path, changed: str) -> None:
     plays = by_user(*[("u", minute, song) for minute, song in enumerate("abcdabcd")])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.doomed import Fate
-from tests.journeys.house import LONG, PATIENT_LEASE_S, House
+from tests.journeys.house import LONG, ON_SQLITE, PATIENT_LEASE_S, House
 from tests.processes import kill, until
 
 HOUR_S = 3600
@@ -28,6 +28,7 @@ def set_off(clock: Path, seconds: int) -> None:
     written.replace(clock)
 
 
+@ON_SQLITE
 def test_no_living_worker_is_declared_dead_however_the_clock_jumps(house: House, clock: Path) -> None:
     for _ in range(2):
         house.doomed(Fate(clock=clock), lease_s=PATIENT_LEASE_S, reap_interval_s=0.2)

@@ -4,7 +4,7 @@ from tests.journeys.crowd import rush
 from tests.journeys.house import House
 
 N_WORKERS = 4
-N_TRIALS = 40
+N_TRIALS = 25
 """By each worker, were they all as quick."""
 
 

@@ -2,16 +2,18 @@
 
 import hashlib
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from app.domain.datasets import Dataset, DatasetState, SourceReference, Upload
 from app.domain.errors import InvalidRequest, InvalidSource, KeyReused, LostLease, NotFound, TooLarge
 from app.domain.lease import Failure, HeartbeatAnswer, Progress
+from app.domain.recommending import epoch_ms
 from app.services.datasets import KIND, DatasetWork
 from app.services.idempotency import Idempotency, Replay
 from tests.services.conftest import LEASE, House
-from tests.values import dataset_spec, statistics
+from tests.values import NOON, dataset_spec, statistics
 
 CSV = b"session_id,song_id,position\n1,a,0\n1,b,1\n1,c,2\n"
 
@@ -244,3 +246,20 @@ def test_a_dataset_whose_upload_is_gone_fails_and_says_so(house: House) -> None:
     assert failed.state is DatasetState.FAILED
     assert failed.failure is not None
     assert failed.failure.code == "damaged_artifact"
+
+
+def test_erased_users_are_told_to_whoever_prepares_however_many(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.services.datasets.ERASURES_AT_ONCE", 2)
+    assert house.datasets.erased() == {}
+    with house.units() as unit:
+        unit.listeners.lock()
+        for number in range(5):
+            unit.listeners.erase(f"u{number}", at=NOON + timedelta(seconds=number))
+        unit.listeners.erase("u0", at=NOON + timedelta(hours=1))
+        unit.commit()
+
+    noon_ms = epoch_ms(NOON)
+    assert house.datasets.erased() == {
+        "u0": noon_ms + 3_600_000,
+        **{f"u{number}": noon_ms + number * 1_000 for number in range(1, 5)},
+    }

@@ -1,11 +1,13 @@
 """What a child is asked to do for what the worker holds."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
 from app.adapters.artifacts import FolderArtifactStore
+from app.domain.datasets import Dataset, DatasetState
 from app.domain.errors import DamagedArtifact, Unavailable
 from app.domain.lease import Claim, HeartbeatAnswer, Progress
 from app.domain.measurement import EpochMeasurement
@@ -14,11 +16,12 @@ from app.domain.neighbour_tables import NeighbourTable, TableFacts, TableState
 from app.domain.training import Trainer, TrainingParameters
 from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.trial import Method, Trial, TrialOutcome, TrialRole, TrialState
+from app.services.datasets import DatasetService, DatasetWork
 from app.services.neighbour_tables import TableService, TableWork
 from app.services.trials import TrialService, TrialWork
-from tests.values import NOON, epoch_measured, study_spec
-from worker.messages import TableBuilt, TrialMeasured, TrialRequest
-from worker.queues import Allowance, HeldTable, HeldTrial
+from tests.values import NOON, dataset_spec, epoch_measured, study_spec
+from worker.messages import Sources, TableBuilt, TrialMeasured, TrialRequest, read_request, request_line
+from worker.queues import Allowance, HeldDataset, HeldTable, HeldTrial
 from worker.verified import VerifiedArtifacts
 
 ALLOWANCE = Allowance(threads=4, memory_bytes=None, timeout_s=60, duckdb_memory_limit="1GB", duckdb_threads=1)
@@ -175,3 +178,19 @@ def test_a_table_is_built_of_its_models_verified_files_and_reported(store: Folde
     (request.model_folder / "vectors.npy").write_bytes(b"vectorz")
     with pytest.raises(DamagedArtifact):
         held.request(staged=tmp_path, scratch=tmp_path)
+
+
+def test_a_dataset_is_prepared_without_who_was_erased_by_then() -> None:
+    dataset = Dataset(id="dat_1", spec=dataset_spec(), state=DatasetState.PREPARING, created_at=NOON)
+    work = DatasetWork(
+        claim=Claim(subject="dataset", id=dataset.id, attempt=1, worker_id="w"),
+        dataset=dataset,
+        plays=Path("plays.csv"),
+        songs=None,
+    )
+    service = cast("DatasetService", SimpleNamespace(erased=lambda: {"u": 5}))
+
+    request = HeldDataset(work, service, ALLOWANCE).request(staged=Path(), scratch=Path())
+
+    assert request.sources == Sources(plays=Path("plays.csv"), songs=None, memory_limit="1GB", erased={"u": 5})
+    assert read_request(request_line(request)) == request
