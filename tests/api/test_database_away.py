@@ -52,10 +52,12 @@ def bereft(
         with client_of(app, raise_server_exceptions=False) as client:
             world = World(container, app, client)
             world.built_model()
+            pool = container.engine.pool
             container.engine.dispose()
             leave()
             container.live.look()
             yield world
+        pool.dispose()  # of what was in use at that moment and came back to it since
 
 
 @contextmanager
