@@ -212,64 +212,68 @@ class Pass:
 
     def statement(self) -> sa.Select[Any]:
         """Increments by variant, segment, day and whether the users were exposed that day."""
-        exposed = self._exposed()
-        return self._increments(self._running(exposed, self._user_days(exposed)))
+        return self._increments(self._running(self._user_days()))
 
     def _exposed(self) -> sa.CTE:
-        """The users by number: what is sorted and grouped by numbers takes a fraction of the time that ids do."""
         rows = self._exposures.rows.subquery()
-        number = sa.func.row_number().over(order_by=rows.c.user_id).label("n")
-        return sa.select(rows, number).where(rows.c.exposed_at_ms < self._until_ms).cte("exposed")
+        return sa.select(rows).where(rows.c.exposed_at_ms < self._until_ms).cte("exposed")
 
     def _heard(self, exposed: sa.CTE) -> sa.Subquery:
-        """What each play of theirs adds to the columns, from the covariates' time on."""
+        """The exposed users' plays from the covariates' time on, each with the instant of the one before."""
         plays, users = tables.plays.c, exposed.c
-        amounts = [
-            self._contribution(column, exposed_at_ms=users.exposed_at_ms).label(f"c{place}")
-            for place, column in enumerate(self._columns)
-            if column.aggregate is not None
-        ]
+        before = sa.func.lag(plays.played_at_ms).over(partition_by=users.user_id, order_by=plays.played_at_ms)
         return (
-            sa.select(users.n, users.exposed_at_ms, plays.played_at_ms, *amounts)
+            sa.select(
+                users.user_id,
+                users.variant,
+                users.segment,
+                users.exposed_at_ms,
+                plays.played_at_ms,
+                plays.seconds_streamed,
+                plays.duration_s,
+                sa.cast(plays.event_type, sa.String(32)).label("event_type"),
+                plays.attribution,
+                before.label("before_ms"),
+            )
             .join_from(exposed, tables.plays, plays.user_id == users.user_id)
             .where(plays.played_at_ms >= users.exposed_at_ms - self._covariate_ms, plays.played_at_ms < self._until_ms)
-            .offset(0)  # worked out here, so that what follows sorts numbers instead of texts
             .subquery("heard")
         )
 
     def _sessions(self, heard: sa.Subquery) -> sa.Subquery:
         """Sums by session."""
-        by_user: Any = {"partition_by": heard.c.n, "order_by": heard.c.played_at_ms}
-        before = sa.func.lag(heard.c.played_at_ms).over(**by_user).label("before_ms")
-        play = sa.select(heard, before).subquery("play")
+        play = heard.c
         begins = sa.or_(
-            play.c.before_ms.is_(None),
-            play.c.played_at_ms - play.c.before_ms > SESSION_GAP_MS,
-            sa.and_(play.c.played_at_ms >= play.c.exposed_at_ms, play.c.before_ms < play.c.exposed_at_ms),
+            play.before_ms.is_(None),
+            play.played_at_ms - play.before_ms > SESSION_GAP_MS,
+            sa.and_(play.played_at_ms >= play.exposed_at_ms, play.before_ms < play.exposed_at_ms),
         )
-        session = sa.func.sum(sa.case((begins, 1), else_=0)).over(
-            partition_by=play.c.n, order_by=play.c.played_at_ms, rows=(None, 0)
+        number = sa.func.sum(sa.case((begins, 1), else_=0)).over(
+            partition_by=play.user_id, order_by=play.played_at_ms, rows=(None, 0)
         )
-        numbered = sa.select(play, session.label("session")).subquery("numbered").c
-        sums = [sa.func.sum(numbered[name]).label(name) for name in heard.c.keys() if name.startswith("c")]  # noqa: SIM118
-        begun_at = sa.func.min(numbered.played_at_ms).label("begun_at_ms")
-        exposed_at = sa.func.min(numbered.exposed_at_ms).label("exposed_at_ms")
-        keys = (numbered.n, numbered.session)
-        return sa.select(numbered.n, begun_at, exposed_at, *sums).group_by(*keys).subquery("sessions")
+        numbered = sa.select(heard, number.label("number")).subquery("numbered")
+        sums = [
+            sa.func.sum(self._contribution(numbered, column)).label(f"c{place}")
+            for place, column in enumerate(self._columns)
+            if column.aggregate is not None
+        ]
+        keys = (numbered.c.user_id, numbered.c.number, numbered.c.variant, numbered.c.segment, numbered.c.exposed_at_ms)
+        begun_at = sa.func.min(numbered.c.played_at_ms).label("begun_at_ms")
+        return sa.select(*keys, begun_at, *sums).group_by(*keys).subquery("sessions")
 
-    def _contribution(self, column: Column, *, exposed_at_ms: Sql) -> Sql:
+    def _contribution(self, play: sa.Subquery, column: Column) -> Sql:
         """What one play adds."""
-        aggregate, play = column.aggregate, tables.plays.c
+        aggregate = column.aggregate
         assert aggregate is not None  # noqa: S101 - columns without are all sessions
-        conditions = list(self._conditions(aggregate))
+        conditions = list(self._conditions(play, aggregate))
         if column.from_day:
-            conditions.append(play.played_at_ms >= exposed_at_ms + column.from_day * DAY_MS)
-        is_known = sa.and_(play.seconds_streamed.is_not(None), play.duration_s.is_not(None))
-        heard = play.seconds_streamed / play.duration_s
+            conditions.append(play.c.played_at_ms >= play.c.exposed_at_ms + column.from_day * DAY_MS)
+        is_known = sa.and_(play.c.seconds_streamed.is_not(None), play.c.duration_s.is_not(None))
+        heard = play.c.seconds_streamed / play.c.duration_s
         share = sa.case((heard < 1.0, heard), else_=1.0)
         amounts: dict[str, tuple[Sql, list[Sql]]] = {
             "events": (sa.literal(1.0, sa.Double), []),
-            "seconds": (play.seconds_streamed, [play.seconds_streamed.is_not(None)]),
+            "seconds": (play.c.seconds_streamed, [play.c.seconds_streamed.is_not(None)]),
             "completion": (share, [is_known]),
             "completions": (sa.literal(1.0, sa.Double), [is_known]),
         }
@@ -277,28 +281,30 @@ class Pass:
         conditions += further
         return sa.case((sa.and_(*conditions), amount), else_=0.0) if conditions else amount
 
-    def _conditions(self, aggregate: Aggregate) -> Sequence[Sql]:
+    def _conditions(self, play: sa.Subquery, aggregate: Aggregate) -> Sequence[Sql]:
         conditions: list[Sql] = []
-        play = tables.plays.c
         if aggregate.event_types is not None:
-            conditions.append(play.event_type.in_(aggregate.event_types))
+            conditions.append(play.c.event_type.in_([event.value for event in aggregate.event_types]))
         if aggregate.is_attributed:
             prefix = self._exposures.token_prefix
             conditions.append(
-                play.attribution.is_not(None)
+                play.c.attribution.is_not(None)
                 if prefix is None
-                else sa.func.substr(play.attribution, 1, len(prefix)) == prefix
+                else sa.func.substr(play.c.attribution, 1, len(prefix)) == prefix
             )
         return conditions
 
-    def _user_days(self, exposed: sa.CTE) -> sa.Subquery:
+    def _user_days(self) -> sa.Subquery:
         """What each user did by day. What was before the exposure is the day of the exposure's, in columns of its own.
 
         Everybody has a row of that day, and of the day on which somebody could have returned, whatever was played.
         """
-        session = self._sessions(self._heard(exposed)).c
+        exposed = self._exposed()
+        sessions = self._sessions(self._heard(exposed))
+        session = sessions.c
         is_after = session.begun_at_ms >= session.exposed_at_ms
-        day = sa.case((is_after, session.begun_at_ms), else_=session.exposed_at_ms) // DAY_MS
+        first_day = session.exposed_at_ms // DAY_MS
+        day = sa.case((is_after, session.begun_at_ms // DAY_MS), else_=first_day)
         columns: list[Sql] = []
         for place, column in enumerate(self._columns):
             amount: Sql = sa.literal(1.0, sa.Double) if column.aggregate is None else session[f"c{place}"]
@@ -310,30 +316,36 @@ class Pass:
             ]
         nothing = [sa.literal(0.0, sa.Double).label(column.name) for column in columns]
         dues = [sa.literal(0.0, sa.Double).label(f"due{due.days}") for due in self._dues]
-        selects = [sa.select(session.n, day.label("day"), *columns, *dues)]
+        keys = (session.user_id, session.variant, session.segment, first_day.label("first_day"))
+        selects = [sa.select(*keys, day.label("day"), *columns, *dues)]
         user = exposed.c
-        selects.append(sa.select(user.n, (user.exposed_at_ms // DAY_MS).label("day"), *nothing, *dues))
+        first = (user.exposed_at_ms // DAY_MS).label("first_day")
+        selects.append(sa.select(user.user_id, user.variant, user.segment, first, first.label("day"), *nothing, *dues))
         for due in self._dues:
             at = user.exposed_at_ms + due.days * DAY_MS
             ones = [sa.literal(float(each is due), sa.Double).label(f"due{each.days}") for each in self._dues]
-            selects.append(sa.select(user.n, (at // DAY_MS).label("day"), *nothing, *ones).where(at < self._until_ms))
+            selects.append(
+                sa.select(
+                    user.user_id, user.variant, user.segment, first, (at // DAY_MS).label("day"), *nothing, *ones
+                ).where(at < self._until_ms)
+            )
         every = sa.union_all(*selects).subquery("every")
-        by = [every.c.n, every.c.day]
+        by = [every.c[name] for name in ("user_id", "variant", "segment", "first_day", "day")]
         sums = [sa.func.sum(every.c[column.name]).label(column.name) for column in (*columns, *dues)]
         return sa.select(*by, *sums).group_by(*by).subquery("user_days")
 
-    def _running(self, exposed: sa.CTE, user_days: sa.Subquery) -> sa.Subquery:
-        """Each value now, `now_`, and the day before, `was_`, with whose it is."""
-        names = [each.key for each in user_days.c if each.key not in ("n", "day")]
+    def _running(self, user_days: sa.Subquery) -> sa.Subquery:
+        """Each value now, `now_`, and the day before, `was_`."""
+        keys = [user_days.c[name] for name in ("variant", "segment", "first_day", "day")]
+        names = [each.key for each in user_days.c if each.key not in ("user_id", *(key.key for key in keys))]
         sums = {
             name: sa.func.sum(user_days.c[name]).over(
-                partition_by=user_days.c.n, order_by=user_days.c.day, rows=(None, 0)
+                partition_by=user_days.c.user_id, order_by=user_days.c.day, rows=(None, 0)
             )
             for name in names
         }
         summed = sa.select(
-            user_days.c.n,
-            user_days.c.day,
+            *keys,
             *(user_days.c[name].label(f"add_{name}") for name in names),
             *(total.label(f"sum_{name}") for name, total in sums.items()),
         ).subquery("summed")
@@ -345,13 +357,8 @@ class Pass:
             if name.startswith("f"):
                 now, was = (sa.case((value > 0, 1.0), else_=0.0) for value in (now, was))
             told += [now.label(f"now_{name}"), was.label(f"was_{name}")]
-        user = exposed.c
-        is_first = sa.case((summed.c.day == user.exposed_at_ms // DAY_MS, 1), else_=0).label("is_first")
-        return (
-            sa.select(user.variant, user.segment, summed.c.day, is_first, *told)
-            .join_from(summed, exposed, user.n == summed.c.n)
-            .subquery("running")
-        )
+        is_first = sa.case((summed.c.day == summed.c.first_day, 1), else_=0).label("is_first")
+        return sa.select(summed.c.variant, summed.c.segment, summed.c.day, is_first, *told).subquery("running")
 
     def _increments(self, running: sa.Subquery) -> sa.Select[Any]:
         row = running.c
