@@ -4,7 +4,7 @@ import logging
 import os
 import queue
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -119,7 +119,9 @@ def main() -> int:
     return 0
 
 
-def _gathered(source: Path, sent: Iterator[list[Play]], out: Path, *, memory_limit: str) -> int | None:
+def _gathered(
+    source: Path, sent: Iterator[list[Play]], out: Path, erased: Mapping[str, int], *, memory_limit: str
+) -> int | None:
     from app.adapters.gathering import gathered  # noqa: PLC0415 - DuckDB is loaded by who retrains alone
 
-    return gathered(source, sent, out, memory_limit=memory_limit)
+    return gathered(source, sent, out, erased=erased, memory_limit=memory_limit)

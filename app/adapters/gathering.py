@@ -6,7 +6,7 @@ says neither which session of the file it belongs to, nor at which place. A play
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,15 +14,25 @@ import pyarrow.parquet as pq
 
 from app.adapters.disk import naming_a_full_disk
 from app.adapters.duckdb_engine import literal, open_engine
-from app.adapters.reading import read_plays
+from app.adapters.reading import forget, read_plays
 from app.adapters.sources import inspect
 from app.domain.plays import Play
 
 SCHEMA = pa.schema({"user_id": pa.string(), "song_id": pa.string(), "played_at": pa.int64()})
 
 
-def gathered(source: Path, sent: Iterator[list[Play]], out: Path, *, memory_limit: str, threads: int = 1) -> int | None:
+def gathered(
+    source: Path,
+    sent: Iterator[list[Play]],
+    out: Path,
+    *,
+    erased: Mapping[str, int],
+    memory_limit: str,
+    threads: int = 1,
+) -> int | None:
     """Write the plays of both to `out`, as Parquet; how many that were sent the file did not have.
+
+    Of the file those of users who are `erased` are left out, up to an instant in epoch milliseconds.
 
     None, and no file, when they cannot be joined or none were sent. Raises: InvalidSource, StorageFull, MemoryError.
     """
@@ -37,6 +47,7 @@ def gathered(source: Path, sent: Iterator[list[Play]], out: Path, *, memory_limi
                 return None
             with open_engine(working, memory_limit=memory_limit, threads=threads) as engine:
                 plays = read_plays(engine, table)
+                forget(engine, plays, erased)
                 (counted,) = engine.rows(plays.agg(n=plays.count()))
                 names = ", ".join(SCHEMA.names)
                 later = f"read_parquet({literal(str(working / 'sent.parquet'))})"

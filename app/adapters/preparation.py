@@ -84,8 +84,9 @@ def _prepare(
     on_progress(Progress(phase=READING, fraction=0.0))
     catalogue = None if song_source is None else read_songs(engine, song_source)
     plays = read_plays(engine, play_source)
-    if erased:
-        forget(engine, plays, erased)
+    forget(engine, plays, erased)
+    if erased and engine.rows(plays.agg(n=plays.count()))[0]["n"] == 0:
+        raise InvalidSource("All of its users are erased.", pointer="/plays")
     on_progress(Progress(phase=CUTTING, fraction=0.3))
     listening = cut_sessions(engine, plays, gap_minutes=spec.preparation.session_gap_minutes)
     on_progress(Progress(phase=CHOOSING, fraction=0.6))

@@ -37,8 +37,9 @@ NO_LIMIT = 2**63
 
 ENDED_BADLY = frozenset({StudyState.FAILED, StudyState.CANCELLED})
 
-Gather = Callable[[Path, Iterator[list[Play]], Path], int | None]
-"""Writes the plays of a file and those sent to another file; how many were sent, None where they cannot be joined."""
+Gather = Callable[[Path, Iterator[list[Play]], Path, Mapping[str, int]], int | None]
+"""Writes the plays of a file, but for those of erased users, and those sent to another file; how many were sent, None
+where they cannot be joined."""
 
 LatestTick = Callable[[str, datetime], datetime]
 """The last instant, up to one, at which a cron expression asks for something."""
@@ -227,12 +228,13 @@ class RetrainingService:
         if self._gather is None:
             msg = "Workers alone gather: they may load what reads plays."
             raise RuntimeError(msg)
+        erased = self._datasets.erased()
         with self._units.reading() as unit:
             root = _root(unit, seen)
             source = self._datasets.path(root.spec.plays)
             with TemporaryDirectory(prefix="retraining-") as folder:
                 out = Path(folder) / "plays.parquet"
-                n_sent = self._gather(source, unit.plays.received_since(root.created_at), out)
+                n_sent = self._gather(source, unit.plays.received_since(root.created_at), out, erased)
                 if n_sent is None:
                     return None, None
                 upload = self._datasets.receive_upload(_chunks(out), limit_bytes=NO_LIMIT)

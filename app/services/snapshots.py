@@ -58,14 +58,17 @@ class SnapshotService:
                 and (until := closed_until(experiment, now)) is not None
                 and now - until < SETTLED_AFTER
                 for cut, timing in _wanted(unit.snapshots.timings(experiment.id))
-                if timing is None or timing.is_due(until, now)
+                if _is_due(timing, until, now)
             ]
         return sum(self._taken_on(*each) for each in due)
 
     def _taken_on(self, experiment: Experiment, until: datetime, cut: str | None) -> bool:
         with self._units() as unit:
             now = unit.now()
-            is_ours = unit.snapshots.claim(experiment.id, cut, at=now, until=now + CLAIMED_FOR)
+            timing = unit.snapshots.timings(experiment.id).get(cut)  # somebody may have made it since it was due
+            is_ours = _is_due(timing, until, now) and unit.snapshots.claim(
+                experiment.id, cut, at=now, until=now + CLAIMED_FOR
+            )
             unit.commit()
         if is_ours:
             took_s = self._made(experiment, until, cut=cut).timing.took_s
@@ -115,3 +118,7 @@ def day_of(instant: datetime) -> datetime:
 def _wanted(kept: dict[str | None, Timing]) -> list[tuple[str | None, Timing | None]]:
     """Without a cut always, and the cuts that are there."""
     return list(({None: None} | kept).items())
+
+
+def _is_due(timing: Timing | None, until: datetime, now: datetime) -> bool:
+    return timing is None or timing.is_due(until, now)

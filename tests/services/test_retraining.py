@@ -1,6 +1,6 @@
 """A retraining goes from new plays to a promotion, a step at a time, each step once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from app.domain.gates import GateLimits
 from app.domain.lease import Failure
 from app.domain.models import Fit, Model, Rival
 from app.domain.plays import Play
+from app.domain.recommending import epoch_ms
 from app.domain.retraining import RETRAINING_MOVES, Retraining, RetrainingSpec, RetrainingState
 from app.domain.tuning.trial import TrialOutcome, TrialRole
 from app.services.retraining import RetrainingFacts, RetrainingService
@@ -34,9 +35,11 @@ class Gathering:
     n_sent: int | None = None
     sent: list[Play] = field(default_factory=list)
     error: Exception | None = None
+    erased: Mapping[str, int] = field(default_factory=dict)
 
-    def __call__(self, source: Path, sent: Iterator[list[Play]], out: Path) -> int | None:
+    def __call__(self, source: Path, sent: Iterator[list[Play]], out: Path, erased: Mapping[str, int]) -> int | None:
         assert source.name == "plays.csv"
+        self.erased = erased
         if self.error is not None:
             raise self.error
         self.sent = [play for plays in sent for play in plays]
@@ -163,6 +166,7 @@ def test_plays_sent_since_go_with_the_source_also_in_the_next_one(house: House) 
     with house.units() as unit:
         unit.plays.add([play], received_at=NOON + timedelta(seconds=1))
         unit.plays.add([Play(event_id="f", user_id="u", song_id="s", played_at_ms=1)], received_at=NOON)
+        unit.listeners.erase("gone", at=NOON)
         unit.commit()
     gathering = Gathering(n_sent=7)
     retrainings = service(house, gathering)
@@ -171,6 +175,7 @@ def test_plays_sent_since_go_with_the_source_also_in_the_next_one(house: House) 
         run(house, retrainings, hits=(90, 90), live_hits=(60, 60))
         found = retrainings.get(retraining.id).retraining
         assert (found.n_sent_plays, gathering.sent) == (7, [play])
+        assert gathering.erased == {"gone": epoch_ms(NOON)}
         assert house.datasets.get(str(found.dataset_id)).spec.plays.upload_id is not None
 
 
