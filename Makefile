@@ -103,7 +103,8 @@ clean: ## Remove the environment and what the tools leave behind
 	rm -rf $(VENV) build dist .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find app worker tests migrations -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The environment: made when absent, brought up to date when the lock or the project changed.
+# The environment: made when absent, brought up to date when the lock or the project changed. Compiled here, on all
+# cores, and not when it is first imported: on a full disk Python keeps half a module then, and fails on it ever after.
 $(READY): requirements.lock pyproject.toml
 	@if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '$(USABLE)' 2>/dev/null; then \
 		for candidate in $(PYTHON) $(PYTHONS); do \
@@ -116,4 +117,5 @@ $(READY): requirements.lock pyproject.toml
 	@echo 'Installing the locked dependencies'
 	@$(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib app worker || echo 'What does not compile is left as it is.'
 	@touch $@

@@ -38,11 +38,12 @@ def limit_files(pid: int, size_bytes: int) -> None:
 
 def test_a_trial_without_space_for_its_vectors_says_so_and_succeeds_once_there_is_space(sqlite_house: House) -> None:
     house = sqlite_house
+    dataset = house.dataset()
     worker = house.worker()
     until(lambda: bool(runners(worker.pid)), "the runner is there")
     [runner] = runners(worker.pid)
     limit_files(runner.pid, LIMIT_BYTES)
-    study = house.study(fixed={"vector_size": 200}, n_initial=1, max_attempts=1)
+    study = house.study(dataset_id=dataset.id, fixed={"vector_size": 200}, n_initial=1, max_attempts=1)
 
     def is_told() -> bool:
         return any(trial.failure is not None for trial in house.trials(study))
