@@ -392,15 +392,27 @@ def recommend(
     exclude_seen: Annotated[
         str | None, typer.Option(help="Songs heard that are left out: recent, none, all, or a number of days.")
     ] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter", metavar="COLUMN=VALUE", help="Only songs with this value; of a column several may be given."
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="SONG_ID", help="A song that nobody gets; may be given several times.")
+    ] = None,
+    max_per_artist: Annotated[int | None, typer.Option(help="Songs of one artist for each user at most.")] = None,
 ) -> None:
     """Recommend songs for all users of a file. No server is needed; what is written is there whole or not at all."""
     with _explained():
+        from app.domain.filtering import SongFilter
         from app.nightly import recommend as recommend_all
 
         if not out.parent.is_dir():
             raise typer.BadParameter(f"there is no folder {out.parent}.", param_hint="--out")
         if exclude_seen not in {None, "recent", "none", "all"} and not str(exclude_seen).isdecimal():
             raise typer.BadParameter("must be recent, none, all, or a number of days.", param_hint="--exclude-seen")
+        wanted = SongFilter.parsed(where or (), exclude=exclude or (), max_per_artist=max_per_artist)
         with _container() as container:
             found = recommend_all(
                 container,
@@ -408,6 +420,7 @@ def recommend(
                 out,
                 alias=alias,
                 console=_console(),
+                wanted=wanted,
                 wishes={
                     "k": k,
                     "half_life_days": half_life_days,

@@ -15,9 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app.bootstrap import Container
 from app.domain.errors import SegueError
+from app.domain.filtering import SongFilter
 from app.domain.recommending import Wishes
 from app.domain.serving import BatchAnswer, RecommendationsAnswer, UserRefused
-from app.services.recommending import MAX_USERS_PER_BATCH
+from app.services.recommending import EVERY_SONG, MAX_USERS_PER_BATCH
 
 SCHEMA = pa.schema(
     [
@@ -59,6 +60,7 @@ def recommend(
     *,
     alias: str,
     console: Console,
+    wanted: SongFilter = EVERY_SONG,
     wishes: Wishes | None = None,
 ) -> Recommended:
     """Write recommendations for the users of a file (Parquet, CSV with a column user_id, or one id a line) as Parquet.
@@ -72,7 +74,7 @@ def recommend(
     n_users = n_refused = n_songs = 0
     with _whole(out) as partial, _bar(console, total) as advance, pq.ParquetWriter(partial, SCHEMA) as file:
         for some in batches_of(users):
-            answer = container.recommending.recommendations_of(some, alias=alias, **(wishes or {}))
+            answer = container.recommending.recommendations_of(some, alias=alias, wanted=wanted, **(wishes or {}))
             if answer.model_id != live.model.model_id:
                 raise RecommendFailed("Another model went live meanwhile: start again.")
             table, refused = _table(answer)

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from app.cli import cli
 from app.domain.errors import NothingLive, Unavailable
+from app.domain.filtering import SongFilter
 from app.nightly import Recommended, RecommendFailed, batches_of, recommend
 from tests.api.world import World, app_on, container_on
 from tests.keys import HEADERS
@@ -66,6 +67,19 @@ def test_each_user_gets_what_one_alone_would_in_the_order_of_the_file(
     ]
     assert [row["basis"] for row in rows] == ["profile"] * 2 + ["popular"] * 4
     assert rows[2]["score"] is None
+
+
+def test_only_songs_that_are_wanted(world: World, tmp_path: Path) -> None:
+    world.built_model()
+    wanted = SongFilter.parsed((), exclude=["a"], max_per_artist=1)
+
+    run(world, listed(tmp_path / "users", ["stranger"]), tmp_path / "recs.parquet", wanted=wanted)
+
+    songs = pq.read_table(tmp_path / "recs.parquet").column("song_id").to_pylist()
+    assert songs == ["b", "AC/DC", "AC/neighbours", "schön 🎵?#%"]  # Alpha's artist has Beta too
+    wanted = SongFilter.parsed(["language=ar"])
+    run(world, listed(tmp_path / "users", ["stranger"]), tmp_path / "recs.parquet", wanted=wanted)
+    assert pq.read_table(tmp_path / "recs.parquet").column("song_id").to_pylist() == ["a"]
 
 
 def test_more_users_than_are_answered_at_once_and_some_that_are_none(world: World, tmp_path: Path) -> None:
@@ -135,10 +149,16 @@ def test_an_empty_file_names_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "problem"), [(["--exclude-seen", "some"], "--exclude-seen"), (["--out", "none/recs.parquet"], "--out")]
+    ("options", "exit_code", "problem"),
+    [
+        (["--exclude-seen", "some"], 2, "--exclude-seen"),
+        (["--out", "none/recs.parquet"], 2, "--out"),
+        (["--filter", "ar"], 1, "column=value"),
+        (["--max-per-artist", "0"], 1, "between 1 and 100"),
+    ],
 )
-def test_the_command_explains_what_is_wrong(tmp_path: Path, options: list[str], problem: str) -> None:
+def test_the_command_explains_what_is_wrong(tmp_path: Path, options: list[str], exit_code: int, problem: str) -> None:
     users = str(listed(tmp_path / "users", ["u"]))
     found = CliRunner().invoke(cli, ["recommend", "--users", users, "--out", str(tmp_path / "recs.parquet"), *options])
-    assert found.exit_code == 2
+    assert found.exit_code == exit_code
     assert problem in found.output
