@@ -1,5 +1,7 @@
 """Rows by id and texts by row: the same answers as a dict and a list give."""
 
+import gc
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -61,8 +63,14 @@ class TestTexts:
         assert list(texts_of(column(*chunks))) == expected
 
     def test_only_a_long_column_stays_in_one_buffer(self) -> None:
-        assert isinstance(texts_of(column(["a", "b"]), listed=2), list)
+        assert isinstance(texts_of(column(["a", "b"]), listed=2), tuple)
         assert isinstance(texts_of(column(["a", "b"]), listed=1), TextColumn)
+
+    def test_texts_are_not_gone_through_for_garbage(self) -> None:
+        texts = texts_of(column(["a", None, "c"]))
+        gc.collect()
+
+        assert not gc.is_tracked(texts)
 
     def test_a_slice_of_a_column_keeps_its_place(self) -> None:
         texts = TextColumn(column(["a", None, "c", "d"]).slice(1))

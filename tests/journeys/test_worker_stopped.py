@@ -3,7 +3,7 @@
 import subprocess
 
 from app.domain.tuning.trial import TrialState
-from tests.journeys.house import ENDLESS, LABORIOUS, ON_POSTGRESQL, PATIENT_LEASE_S, SLOW, House
+from tests.journeys.house import ENDLESS, LABORIOUS, LONG, ON_POSTGRESQL, PATIENT_LEASE_S, House
 from tests.processes import descendants, is_alive, until
 
 
@@ -31,7 +31,7 @@ def test_without_grace_the_trial_is_handed_back_and_the_attempt_does_not_count(h
 def test_within_the_grace_the_trial_is_finished_and_no_other_begun(sqlite_house: House) -> None:
     house = sqlite_house
     worker = house.worker(grace_s=60.0, lease_s=PATIENT_LEASE_S)
-    study = house.study(epochs=SLOW)
+    study = house.study(epochs=LONG)
     caught = house.caught_training(study)
     n_begun = len(house.trials(study))
     assert exit_code(worker) == 0
