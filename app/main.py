@@ -1,7 +1,7 @@
 """The HTTP server: the app, from what the composition root built."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +18,7 @@ from prometheus_client import (
     generate_latest,
 )
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import (
     aliases,
@@ -56,7 +57,7 @@ from app.api.observing import Figures, Observed
 from app.api.plain_answers import PLAIN_ID, Plain, PlainAnswers
 from app.api.problems import problems, tell_problems
 from app.api.served import ServedAliases
-from app.api.shadowed import shadowed_neighbours
+from app.api.shadowed import written_neighbours
 from app.api.stop_signals import at_stop
 from app.bootstrap import Container, build
 from app.config import load
@@ -85,7 +86,7 @@ def create_app(container: Container) -> FastAPI:
             await container.rate_limits.close()
             await anyio.to_thread.run_sync(container.stop)
 
-    app = FastAPI(
+    app = Application(
         title="Segue",
         version=_version(),
         lifespan=lifespan,
@@ -99,13 +100,30 @@ def create_app(container: Container) -> FastAPI:
     app.router.routes.extend(_routes())
     tell_problems(app)
     describe(app)
-    is_local = container.settings.redis_url is None and container.settings.database_url.startswith("sqlite")
-    _add_plain_answers(app, services, histories_are_local=is_local)
     registry = _add_metrics(app, services)
+    figures = Figures(registry)
+    app.add_middleware(Observed, figures=figures)
+    is_local = container.settings.redis_url is None and container.settings.database_url.startswith("sqlite")
+    kinds = _plain_questions(services, histories_are_local=is_local)
+    app.put_before(partial(PlainAnswers, kinds=kinds, key_scopes=services.key_scopes, figures=figures))
     if container.settings.overload == "shed":
         pressure = Pressure(most_in_flight=container.settings.most_in_flight)
-        app.add_middleware(Admission, pressure=pressure, registry=registry)
+        app.put_before(partial(Admission, pressure=pressure, registry=registry))
     return app
+
+
+class Application(FastAPI):
+    """FastAPI, and what answers or refuses before anything of it is gone through."""
+
+    _front: ASGIApp | None = None
+
+    def put_before(self, make: Callable[[ASGIApp], ASGIApp]) -> None:
+        """Let this have each request first, and hand it on to what had it first till now."""
+        self._front = make(super().__call__ if self._front is None else self._front)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        await (super().__call__ if self._front is None else self._front)(scope, receive, send)
 
 
 @cache
@@ -197,26 +215,22 @@ def services_of(container: Container) -> Services:
     )
 
 
-def _add_plain_answers(app: FastAPI, services: Services, *, histories_are_local: bool) -> None:
+def _plain_questions(services: Services, *, histories_are_local: bool) -> list[Plain]:
     (neighbours,) = (route for route in songs.router.routes if isinstance(route, songs.NeighboursRoute))
     kinds = [
         Plain(
             path=re.compile(f"/v1/songs/{PLAIN_ID}/neighbours"),
             route=neighbours,
-            ask=lambda song_id, k: shadowed_neighbours(services, song_id, k=k),
+            ask=lambda song_id, k: written_neighbours(services, song_id, k=k),
         ),
         Plain(
             path=re.compile(f"/v1/users/{PLAIN_ID}/recommendations"),
             route=recommendations.route_for_users(),
-            ask=partial(recommendations.recommended, services),
+            ask=partial(recommendations.written_recommendations, services),
             waits=not histories_are_local,
         ),
     ]
-    app.add_middleware(
-        PlainAnswers,
-        kinds=[kind for kind in kinds if kind.route.needs["GET"] not in services.limited_scopes],
-        key_scopes=services.key_scopes,
-    )
+    return [kind for kind in kinds if kind.route.needs["GET"] not in services.limited_scopes]
 
 
 def _add_metrics(app: FastAPI, services: Services) -> CollectorRegistry:
@@ -224,7 +238,6 @@ def _add_metrics(app: FastAPI, services: Services) -> CollectorRegistry:
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
     ServedAliases(services.status, registry)
-    app.add_middleware(Observed, figures=Figures(registry))
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:

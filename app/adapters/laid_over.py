@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -204,6 +205,10 @@ class LaidOverModel:
                 told["provisional"] = True
             answer.append(told)
         return answer
+
+    def written_neighbours(self, row: int, k: int) -> bytes:
+        """The same as a JSON array."""
+        return orjson.dumps(self.neighbours(row, k))
 
     # Filters
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 from datetime import date, datetime
 
 import numpy as np
+import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from app.adapters.corpus import Histories
-from app.adapters.id_lookup import IdLookup, texts_of
+from app.adapters.id_lookup import LISTED_TEXTS, IdLookup, texts_of
 from app.adapters.song_columns import SongColumns
 from app.adapters.song_search import SongSearch
 from app.adapters.song_segments import durations_of, segments_of
@@ -28,6 +29,9 @@ from app.domain.serving import Detail, Neighbour, Song
 
 NAMED_COLUMNS = ("song_id", "title", "artist", "n_plays")
 SCORE_DECIMALS = 6
+WRITTEN = b'%%b,"score":%%.%df}' % SCORE_DECIMALS
+"""A neighbour as JSON, from its song as it is written and the score."""
+
 ROWS_CHECKED_AT_ONCE = 65_536
 
 
@@ -70,6 +74,7 @@ class LoadedModel:
         self._segments = segments_of(self._details, segment_by)
         self._columns = SongColumns(songs.drop_columns(["song_id", "title", "n_plays"]), told=_detail)
         self._rows = IdLookup(self._ids)
+        self._written = written_songs(self._ids, self._titles, self._artists)
         self._search = SongSearch(songs.column("title"), songs.column("artist"))
         self._histories = None if histories is None else _viewed(histories)
         self._users = None if histories is None else IdLookup(texts_of(histories.users))
@@ -119,6 +124,16 @@ class LoadedModel:
             for near, score in zip(found, scores, strict=True)
             if near >= 0
         ]
+
+    def written_neighbours(self, row: int, k: int) -> bytes:
+        """The same as a JSON array."""
+        written = self._written
+        if written is None:
+            return orjson.dumps(self.neighbours(row, k))
+        found, scores = self.nearest(row, k)
+        return b"[%b]" % b",".join(
+            [WRITTEN % (written[near], score) for near, score in zip(found, scores, strict=True) if near >= 0]
+        )
 
     def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
         """The rows and scores of the same; -1 pads."""
@@ -252,6 +267,22 @@ class LoadedModel:
                 raise DamagedArtifact(f"Model {self._model_id} does not answer for its song in row {row}.")
         self.find("a", start=0, limit=1)
         self.history("")
+
+
+def written_songs(
+    ids: Sequence[str | None],
+    titles: Sequence[str | None],
+    artists: Sequence[str | None],
+    *,
+    listed: int = LISTED_TEXTS,
+) -> tuple[bytes, ...] | None:
+    """The songs as JSON objects that lack a score and their end; None where there are too many to keep."""
+    if len(ids) > listed:
+        return None
+    return tuple(
+        orjson.dumps({"song_id": song_id, "title": title, "artist": artist})[:-1]
+        for song_id, title, artist in zip(ids, titles, artists, strict=True)
+    )
 
 
 def _viewed(histories: Histories) -> Histories:

@@ -38,18 +38,26 @@ class Figures:
         )
         self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
-    def observe(self, *, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one request."""
+    def note(self, *, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request, and log it where it is no read that was answered."""
         known = self._known.get((method, route, status))
         if known is None:
             known = (self._requests.labels(method, route, str(status)), self._seconds.labels(method, route))
             self._known[method, route, status] = known
         known[0].inc()
         known[1].observe(seconds)
+        if method == "GET" and status < HTTPStatus.BAD_REQUEST:
+            level = logging.DEBUG  # a line for each would cost as much as the answer
+        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            level = logging.WARNING
+        else:
+            level = logging.INFO
+        if _log.isEnabledFor(level):
+            _log.log(level, "request method=%s route=%s status=%d ms=%.1f", method, route, status, seconds * 1000)
 
 
 class Observed:
-    """Middleware around everything else."""
+    """Middleware around all that FastAPI answers."""
 
     def __init__(self, app: ASGIApp, *, figures: Figures) -> None:
         self._app = app
@@ -61,7 +69,7 @@ class Observed:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = _request_id(scope)
+        request_id = request_id_of(scope)
         scope = {**scope, "path": _path(scope), "request_id": request_id.decode()}
         structlog.contextvars.bind_contextvars(request_id=scope["request_id"])
         status = 0
@@ -83,31 +91,13 @@ class Observed:
                 raise
             await _failure(scope)(scope, receive, send_with_id)
         finally:
-            self._note(scope, status=status, seconds=time.perf_counter() - started)
-
-    def _note(self, scope: Scope, *, status: int, seconds: float) -> None:
-        method, route = scope["method"], getattr(scope.get("route"), "path", "")
-        if method not in {"GET", "POST", "PUT", "PATCH", "DELETE"}:
-            method = "other"
-        self._figures.observe(method=method, route=route, status=status, seconds=seconds)
-        if method == "GET" and status < HTTPStatus.BAD_REQUEST:
-            level = logging.DEBUG  # reads are counted; a line for each would cost as much as the answer
-        elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            level = logging.WARNING
-        else:
-            level = logging.INFO
-        if _log.isEnabledFor(level):
-            _log.log(
-                level,
-                "request method=%s route=%s status=%d ms=%.1f",
-                method,
-                route,
-                status,
-                seconds * 1000,
-            )
+            method, route = scope["method"], getattr(scope.get("route"), "path", "")
+            if method not in {"GET", "POST", "PUT", "PATCH", "DELETE"}:
+                method = "other"
+            self._figures.note(method=method, route=route, status=status, seconds=time.perf_counter() - started)
 
 
-def _request_id(scope: Scope) -> bytes:
+def request_id_of(scope: Scope) -> bytes:
     """The client's own id where it is sane, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):

@@ -76,13 +76,14 @@ def recommended_within(
     return ExperimentRecommendations(**told, experiment=found.experiment)
 
 
-def recommended(services: Services, user_id: str, k: int) -> RecommendationsAnswer:
-    """What the route answers a user by the usual alias when nothing but k is said."""
-    return shadowed_recommendations(
+def written_recommendations(services: Services, user_id: str, k: int) -> bytes:
+    """What the route answers a user by the usual alias when nothing but k is said, as JSON."""
+    answer = shadowed_recommendations(
         services,
         lambda alias: services.recommending.recommendations(user_id, alias=alias, k=k),
         alias=DEFAULT_ALIAS,
     )
+    return orjson.dumps(answer)
 
 
 def route_for_users() -> ScopedRoute:

@@ -26,7 +26,7 @@ from app.api.schemas.songs import (
     SongsAnswerView,
     SongsParameters,
 )
-from app.api.shadowed import shadowed_neighbours_by
+from app.api.shadowed import shadowed_neighbours, written_neighbours
 from app.domain.serving import NeighboursAnswer
 
 router = APIRouter(prefix="/v1/songs", tags=["songs"], route_class=StrictRoute)
@@ -52,14 +52,19 @@ async def list_neighbours(
         within = await anyio.to_thread.run_sync(neighbours_within, services, song_id, user_id, which)
         return Response(orjson.dumps(within), media_type="application/json")
 
+    if wanted.lets_all_pass:
+        body = written_neighbours(
+            services, song_id, k=which.k, alias=which.alias, model_id=which.model, segment=which.segment
+        )
+        return Response(body, media_type="application/json")
+
     def ask(alias: str) -> NeighboursAnswer:
         return services.serving.neighbours(
             song_id, k=which.k, alias=alias, model_id=which.model, segment=which.segment, wanted=wanted
         )
 
-    shadowed = partial(shadowed_neighbours_by, services, ask, alias=which.alias)
     # A look-up takes microseconds, a search that filters may take milliseconds, which others should not wait for.
-    answer = shadowed() if wanted.lets_all_pass else await anyio.to_thread.run_sync(shadowed)
+    answer = await anyio.to_thread.run_sync(partial(shadowed_neighbours, services, ask, alias=which.alias))
     return Response(orjson.dumps(answer), media_type="application/json")
 
 

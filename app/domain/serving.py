@@ -1,7 +1,8 @@
 """Serving: what a live model answers, and what serving needs from the world.
 
-The answer on the hottest path, neighbours, is made of plain dicts: ten frozen dataclasses cost 11 microseconds more to
-make and render than ten dicts (18 against 7, of some 100 that a whole request takes).
+The answer on the hottest path, neighbours, is written by the model, which knows how its songs are written: of ten songs
+6 microseconds instead of 15 for ten dicts, out of cache, of some 100 that a whole request takes. Where it has to be
+looked into it is made of plain dicts: ten frozen dataclasses cost 11 microseconds more.
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,6 +64,16 @@ class NeighboursAnswer(TypedDict):
     neighbours: list[Neighbour]
     experiment: NotRequired[ExperimentAnswer]
     attribution: NotRequired[str]
+
+
+class WrittenNeighbours(TypedDict):
+    """The same, its neighbours written as a JSON array already."""
+
+    song_id: str
+    alias: str
+    model_id: str
+    generation: int
+    neighbours: bytes
 
 
 class SongNeighbours(TypedDict):
@@ -268,6 +279,10 @@ class LiveModel(Protocol):
 
     def neighbours(self, row: int, k: int) -> list[Neighbour]:
         """The song's k nearest, looked up, k at most 100."""
+        ...
+
+    def written_neighbours(self, row: int, k: int) -> bytes:
+        """The same as a JSON array."""
         ...
 
     def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:

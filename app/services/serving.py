@@ -21,6 +21,7 @@ from app.domain.serving import (
     SongAnswer,
     SongsAnswer,
     WeightedSong,
+    WrittenNeighbours,
 )
 
 DEFAULT_ALIAS = "production"
@@ -58,10 +59,7 @@ class ServingService:
 
         Raises: InvalidRequest, NothingLive, ModelNotLive, UnknownSong.
         """
-        check_k(k)
-        live = self._asked(alias, model_id)
-        if segment is not None and model_id is None:
-            live = live.of(segment)
+        live = self._answering(alias, model_id, segment, k=k)
         return {
             "song_id": song_id,
             "alias": live.alias,
@@ -69,6 +67,30 @@ class ServingService:
             "generation": live.generation,
             "neighbours": _neighbours(live.model, _row(live, song_id), k=k, wanted=wanted),
         }
+
+    def written_neighbours(
+        self,
+        song_id: str,
+        *,
+        k: int = 10,
+        alias: str = DEFAULT_ALIAS,
+        model_id: str | None = None,
+        segment: str | None = None,
+    ) -> WrittenNeighbours:
+        """The same of all songs, written: the hottest path. Raises: as `neighbours`."""
+        live = self._answering(alias, model_id, segment, k=k)
+        return {
+            "song_id": song_id,
+            "alias": live.alias,
+            "model_id": live.model.model_id,
+            "generation": live.generation,
+            "neighbours": live.model.written_neighbours(_row(live, song_id), k),
+        }
+
+    def _answering(self, alias: str, model_id: str | None, segment: str | None, *, k: int) -> Live:
+        check_k(k)
+        live = self._asked(alias, model_id)
+        return live.of(segment) if segment is not None and model_id is None else live
 
     def neighbours_of(
         self,

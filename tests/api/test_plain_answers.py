@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 from app.api.schemas.recommendations import RecommendationsView
 from app.api.schemas.songs import NeighboursParameters, NeighboursView
 from app.domain.keys import Scope
-from tests.api.world import World, app_on, container_on
+from tests.api.world import World, app_on, client_of, container_on
 from tests.keys import HEADERS
 
 PATH = "/v1/songs/a/neighbours"
@@ -47,6 +47,30 @@ def test_recommendations_asked_for_plainly_are_those_of_the_route(client: TestCl
     tokens = {answer.pop("attribution") for answer in answers}
     assert answers[0] == answers[1]
     assert len(tokens) == 2
+
+
+def test_a_plain_answer_has_an_id_and_is_counted_as_its_route(client: TestClient) -> None:
+    assert client.get(PATH, headers={"X-Request-Id": "mine-1"}).headers["X-Request-Id"] == "mine-1"
+    assert len(client.get(PATH).headers["X-Request-Id"]) == 16
+    figures = client.get("/metrics").text
+    route = 'method="GET",route="/v1/songs/{song_id:path}/neighbours"'
+    assert f'http_requests_total{{{route},status="200"}} 2.0' in figures
+    assert f"http_request_duration_seconds_count{{{route}}} 2.0" in figures
+
+
+def test_what_nobody_foresaw_is_answered_as_the_route_fails(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        msg = "swordfish"
+        raise RuntimeError(msg)
+
+    world.built_model()
+    monkeypatch.setattr(world.container.serving, "written_neighbours", fails)
+    answer = client_of(world.app, raise_server_exceptions=False).get(PATH)
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "swordfish" not in answer.text
+    assert [line.message for line in caplog.records if line.exc_info] == ["plain_answer_failed", "request_failed"]
 
 
 def test_recommendations_before_a_model_is_live_are_a_problem(world: World) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
@@ -108,6 +109,12 @@ def test_neighbours_are_a_full_ranking_without_the_song(model: LiveModel, k: int
         assert [near["song_id"] for near in found] == [SONGS[near].song_id for near in ranked]
         assert [near["title"] for near in found] == [SONGS[near].title for near in ranked]
         assert [near["score"] for near in found] == pytest.approx(scores[ranked].tolist(), abs=2e-6)
+
+
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_neighbours_are_written_as_they_are_told(model: LiveModel, k: int) -> None:
+    for row in range(N_SONGS):
+        assert orjson.loads(model.written_neighbours(row, k)) == model.neighbours(row, k)
 
 
 def test_a_search_ranks_songs_by_inner_product(model: LiveModel) -> None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from app.domain.embedding import Matrix
@@ -54,6 +55,9 @@ class BruteForceModel:
             }
             for near, score in ranked[:k]
         ]
+
+    def written_neighbours(self, row: int, k: int) -> bytes:
+        return orjson.dumps(self.neighbours(row, k))
 
     def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
         rows, scores = self.search(self._vectors[row], self.n_songs)
