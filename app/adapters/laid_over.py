@@ -265,7 +265,7 @@ class LaidOverModel:
         return segments
 
     def history(self, user_id: str) -> History | None:
-        """The user's plays in the model's dataset; None when it has none."""
+        """The user's plays in the model's dataset, newest first; None when it has none."""
         return self._model.history(user_id)
 
     def _passing(self, wanted: SongFilter, excluded: Rows) -> tuple[Mask, Rows]:

@@ -276,8 +276,6 @@ def _searched(index: faiss.Index, queries: Matrix, *, k: int, n_probed: int | No
     if not np.isfinite(queries).all():
         msg = "Queries must be finite to be searched with."
         raise ValueError(msg)
-    rows = np.full((len(queries), k), -1, dtype=np.int64)
-    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     n_found = min(k, index.ntotal)
     how = None
     if n_probed is not None:
@@ -288,6 +286,8 @@ def _searched(index: faiss.Index, queries: Matrix, *, k: int, n_probed: int | No
     if len(queries) == 1 and n_found == k:  # a request's: as below, in half the time
         order = np.lexsort((found[0], -found_scores[0]))
         return found[:, order], found_scores[:, order]
+    rows = np.full((len(queries), k), -1, dtype=np.int64)
+    scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     order = np.lexsort((found, -found_scores), axis=-1)
     rows[:, :n_found] = np.take_along_axis(found, order, axis=1)
     scores[:, :n_found] = np.take_along_axis(found_scores, order, axis=1)

@@ -130,12 +130,25 @@ class RecentPlays:
         )
 
 
+NO_PLAYS = RecentPlays(
+    (),
+    np.empty(0, dtype=np.int64),
+    np.empty(0, dtype=np.uint8),
+    np.empty(0, dtype=np.float32),
+    np.empty(0, dtype=np.float32),
+    is_whole=True,
+)
+"""Of a user who has none."""
+
+
 def recent_plays(rows: Sequence[tuple[str, int, str, float | None, float | None]], *, is_whole: bool) -> RecentPlays:
     """Of rows (song id, epoch milliseconds, event type, seconds streamed, duration), newest first.
 
     >>> recent_plays([("s", 5, "skip", None, 180.0)], is_whole=True).events.tolist()
     [1]
     """
+    if not rows and is_whole:
+        return NO_PLAYS
     song_ids, times, events, seconds, durations = zip(*rows, strict=True) if rows else ((), (), (), (), ())
     return RecentPlays(
         list(song_ids),

@@ -150,15 +150,18 @@ class History:
     def __len__(self) -> int:
         return len(self.songs)
 
+    def at(self, places: NDArray[np.integer] | NDArray[np.bool_] | slice) -> "History":
+        """The plays at these places."""
+        return History(
+            self.songs[places],
+            self.played_at_ms[places],
+            None if self.events is None else self.events[places],
+            None if self.strengths is None else self.strengths[places],
+        )
+
     def since(self, instant_ms: int) -> "History":
         """The plays after an instant."""
-        is_later = self.played_at_ms > instant_ms
-        return History(
-            self.songs[is_later],
-            self.played_at_ms[is_later],
-            None if self.events is None else self.events[is_later],
-            None if self.strengths is None else self.strengths[is_later],
-        )
+        return self.at(self.played_at_ms > instant_ms)
 
     def weighing(self, strength: float) -> "History":
         """The same plays of another strength."""
@@ -205,17 +208,25 @@ def merged(histories: Sequence[History], *, length: int) -> History:
     >>> merged([History(np.array([3]), np.array([10])), sent], length=5).songs.tolist()
     [7, 3]
     """
-    songs = np.concatenate([np.empty(0, dtype=np.int64), *(history.songs for history in histories)])
-    played_at_ms = np.concatenate([np.empty(0, dtype=np.int64), *(history.played_at_ms for history in histories)])
-    events = np.concatenate([np.empty(0, dtype=np.uint8), *map(_events, histories)])
-    weights = np.concatenate([np.empty(0), *map(_strengths, histories)])
-    age = np.repeat(np.arange(len(histories))[::-1], [len(history) for history in histories])
-    order = np.lexsort((age, events, songs, -played_at_ms))
-    songs, played_at_ms, events = songs[order], played_at_ms[order], events[order]
+    parts = [history for history in reversed(histories) if len(history)]
+    if len(parts) == 1:
+        whole = parts[0]
+    else:
+        whole = History(
+            np.concatenate([np.empty(0, dtype=np.int64), *(part.songs for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.int64), *(part.played_at_ms for part in parts)]),
+            np.concatenate([np.empty(0, dtype=np.uint8), *map(_events, parts)]),
+            np.concatenate([np.empty(0), *map(_strengths, parts)]),
+        )
+    if (whole.played_at_ms[1:] < whole.played_at_ms[:-1]).all():  # as most are: two events do not share an instant
+        return whole if len(whole) <= length else whole.at(slice(length))
+    events = _events(whole)
+    part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    order = np.lexsort((part_of, events, whole.songs, -whole.played_at_ms))
+    songs, played_at_ms, events = whole.songs[order], whole.played_at_ms[order], events[order]
     is_first = np.ones(len(order), dtype=np.bool_)
     is_first[1:] = (songs[1:] != songs[:-1]) | (played_at_ms[1:] != played_at_ms[:-1]) | (events[1:] != events[:-1])
-    kept = np.flatnonzero(is_first)[:length]
-    return History(songs[kept], played_at_ms[kept], events[kept], weights[order][kept])
+    return whole.at(order[is_first][:length])
 
 
 def _events(history: History) -> NDArray[np.uint8]:
@@ -248,8 +259,8 @@ def profile(rows: Matrix, weights: NDArray[np.float64]) -> Matrix | None:
     total = np.abs(weights).sum()
     if total == 0:
         return None
-    mean: Matrix = (weights @ rows / total).astype(np.float32)
-    return mean if np.linalg.norm(mean) >= LEAST_PROFILE else None
+    mean: Matrix = (weights / total).astype(np.float32) @ rows
+    return mean if mean @ mean >= LEAST_PROFILE**2 else None
 
 
 def contributions(history: Matrix, weights: NDArray[np.float64], recommended: Matrix) -> NDArray[np.float64]:
@@ -276,12 +287,7 @@ def last_session(history: History) -> History:
     gaps = history.played_at_ms[:-1] - history.played_at_ms[1:]
     ends = np.flatnonzero(gaps > SESSION_GAP_MS)
     length = min(int(ends[0]) + 1 if len(ends) else len(history), MAX_SESSION_LENGTH)
-    return History(
-        history.songs[:length],
-        history.played_at_ms[:length],
-        _events(history)[:length],
-        _strengths(history)[:length],
-    )
+    return history.at(slice(length))
 
 
 def segment_of_user(segments: NDArray[np.integer]) -> int | None:
@@ -304,6 +310,6 @@ def not_heard(
     found: NDArray[np.int64], scores: NDArray[np.float32], *, heard: NDArray[np.int64], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k of the songs found, best first, that are not among `heard`; the padding (-1) goes too."""
-    left_out = set(heard.tolist())  # of a few dozen songs, sooner than by arrays
-    is_new = np.array([row >= 0 and row not in left_out for row in found.tolist()], dtype=np.bool_)
-    return found[is_new][:k], scores[is_new][:k]
+    left_out = {-1, *heard.tolist()}  # of a few dozen songs, sooner than by arrays
+    new = [place for place, row in enumerate(found.tolist()) if row not in left_out][:k]
+    return found[new], scores[new]

@@ -368,7 +368,7 @@ class LiveModel(Protocol):
         ...
 
     def history(self, user_id: str) -> History | None:
-        """The user's plays in the model's dataset; None when it has none."""
+        """The user's plays in the model's dataset, newest first; None when it has none."""
         ...
 
 

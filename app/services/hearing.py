@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from app.domain.errors import Unavailable
 from app.domain.filtering import SongFilter
-from app.domain.plays import EVENT_NUMBERS, EventType, RecentPlays
+from app.domain.plays import EVENT_NUMBERS, NO_PLAYS, EventType, RecentPlays
 from app.domain.recommending import MILLISECONDS_PER_DAY, History, RecommendationOptions, merged, strengths
 from app.domain.serving import FallbackReason, HistorySource, LiveModel
-from app.services.histories import NOTHING, Found, UserHistories
+from app.services.histories import Found, UserHistories
 
 PLAY = EVENT_NUMBERS[EventType.PLAY]
 
@@ -53,7 +53,7 @@ class Hearing:
         told = (plays.plays for plays in found.values() if plays.plays is not None)
         song_ids = list({song_id for plays in told for song_id in plays.song_ids})
         row_of = dict(zip(song_ids, model.rows(song_ids).tolist(), strict=True))
-        nothing = Found(NOTHING, "complete")
+        nothing = Found(NO_PLAYS, "complete")
         return {
             user_id: self.of_user(
                 model,
@@ -84,7 +84,7 @@ class Hearing:
             stored = stored.weighing(options.event_weights[PLAY])
         if found.plays is None and stored is None:
             raise Unavailable("The database cannot be reached, and nothing else is known of this user.")
-        sent = NOTHING if found.plays is None else found.plays
+        sent = NO_PLAYS if found.plays is None else found.plays
         later, unknown = known(model, sent, options=options, row_of=row_of)
         history = merged([later] if stored is None else [stored, later], length=options.history_length)
         return Heard(

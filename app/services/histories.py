@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from app.domain.errors import Unavailable
 from app.domain.listeners import LEAST_OFF_S, OFF_S, OFF_WITHOUT_S, PERMIT_S
-from app.domain.plays import RecentPlays, recent_plays
+from app.domain.plays import RecentPlays
 from app.domain.ports import FollowedListeners, HistoryCache
 from app.domain.repositories import UnitOfWork, UnitsOfWork
 from app.domain.serving import HistorySource
@@ -27,8 +27,6 @@ DATABASE_PAUSE_S = 1.0
 
 MOST_SEEN = 10_000
 """Songs heard that are left out of one user's recommendations at most: the last ones."""
-
-NOTHING = recent_plays([], is_whole=True)
 
 
 @dataclass(frozen=True, slots=True)

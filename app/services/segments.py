@@ -8,11 +8,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from app.domain.filtering import text_of
-from app.domain.plays import RecentPlays
+from app.domain.plays import NO_PLAYS, RecentPlays
 from app.domain.recommending import History, RecommendationOptions, merged
 from app.domain.serving import LiveModel, LiveModels
 from app.services.hearing import Hearing, known
-from app.services.histories import NOTHING, UserHistories
+from app.services.histories import UserHistories
 from app.services.ranking import segment_of
 
 LONGEST = 256
@@ -40,7 +40,7 @@ class UserSegments:
             return None
         model = self._live.get(alias).model
         found = self._histories.recent(user_id, limit=self._options.history_length)
-        plays = NOTHING if found.plays is None else found.plays
+        plays = NO_PLAYS if found.plays is None else found.plays
         return self._segment(model, user_id, plays, by=by, at_ms=at_ms)
 
     def of_many(self, at_ms_of: dict[str, int], *, alias: str, by: bool | str) -> dict[str, str | None]:
@@ -50,7 +50,7 @@ class UserSegments:
         model = self._live.get(alias).model
         plays_of = self._histories.recent_of(list(at_ms_of), limit=self._options.history_length)
         return {
-            user_id: self._segment(model, user_id, plays_of.get(user_id, NOTHING), by=by, at_ms=at_ms)
+            user_id: self._segment(model, user_id, plays_of.get(user_id, NO_PLAYS), by=by, at_ms=at_ms)
             for user_id, at_ms in at_ms_of.items()
         }
 

@@ -205,7 +205,7 @@ def test_loaded_model_answers(tmp_path: Path, coding_bytes: int | None) -> None:
     assert "s6" not in {near["song_id"] for near in neighbours}
     heard = model.history("ann")
     assert heard is not None
-    assert heard.songs.tolist() == [0, 5]
+    assert heard.songs.tolist() == [5, 0]
 
 
 @pytest.mark.parametrize(("n", "width"), [(1, 0), (2, 1)])

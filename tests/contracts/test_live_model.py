@@ -143,7 +143,7 @@ def test_histories_are_those_of_the_dataset(model: LiveModel) -> None:
     history = model.history("ann")
 
     assert history is not None
-    assert (history.songs.tolist(), history.played_at_ms.tolist()) == ([3, 1], [10, 20])
+    assert (history.songs.tolist(), history.played_at_ms.tolist()) == ([1, 3], [20, 10])
     assert model.history("cat") is None
 
 

@@ -150,6 +150,7 @@ class BruteForceModel:
         heard = self._histories.get(user_id)
         if heard is None:
             return None
+        heard = heard[::-1]
         times = [play.played_at_ms or 0 for play in heard]
         return History(self.rows([play.song_id for play in heard]), np.array(times, dtype=np.int64))
 
