@@ -7,7 +7,7 @@ loaded in two servers at once, as processes of their own, and asked. It prints
     build s, peak      seconds of the whole, and the most memory of the process that built it
     on disk, index     of all files, and of the index alone
     load s             until a server has verified nothing but read all and answered once
-    own, shared        memory of one of the two servers: its own, and what it has mapped together with the other
+    own, mapped        memory of one of the two servers: its own, and pages of files, which all servers share
     search, look-up    microseconds of one query with 10 answers (median), and of a song's stored neighbours
 
 `--memory` bounds the index in GiB, and so chooses the coding; `--kept 0` leaves the table of neighbours out.
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from app.adapters.live_model import LoadedModel
 from app.adapters.model_files import load_model, write_model
 from app.domain.embedding import Rows, Scoring, ScoringRows
 from app.domain.models import IndexLimits
@@ -76,8 +77,10 @@ def main() -> None:
         limits = IndexLimits(neighbours_kept=given.kept, memory_bytes=int(given.memory * GIB))
         print(json.dumps(asdict(build(given.build, n_songs=given.songs[0], dim=given.dim, limits=limits))))
     elif given.load is not None:
-        print(json.dumps(asdict(load(given.load))), flush=True)
+        told, model = load(given.load)
+        print(json.dumps(asdict(told)), flush=True)
         sys.stdin.read()  # alive until both have been looked at
+        del model
     else:
         print(f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}")
         for n_songs in given.songs:
@@ -100,10 +103,12 @@ def report(n_songs: int, given: argparse.Namespace) -> None:
         with ExitStack() as stack:
             servers = [_part(stack, "--load", folder, *options) for _ in range(2)]
             loaded = [Loaded(**_answer(server)) for server in servers]
-            memory = [psutil.Process(server.pid).memory_full_info() for server in servers]
+            maps = psutil.Process(servers[0].pid).memory_maps()
+        own_bytes = sum(part.anonymous for part in maps)
+        mapped_bytes = sum(part.rss for part in maps) - own_bytes
         print(
             f"    load {statistics.median(server.load_s for server in loaded):.1f} s; "
-            f"own {memory[0].uss / GIB:.2f} GiB, shared {(memory[0].rss - memory[0].uss) / GIB:.2f} GiB a server; "
+            f"own {own_bytes / GIB:.2f} GiB, mapped {mapped_bytes / GIB:.2f} GiB a server; "
             f"search {loaded[0].search_us:.0f} us, look-up {loaded[0].look_up_us:.1f} us",
             flush=True,
         )
@@ -133,18 +138,19 @@ def build(folder: Path, *, n_songs: int, dim: int, limits: IndexLimits) -> Built
     )
 
 
-def load(folder: Path) -> Loaded:
+def load(folder: Path) -> tuple[Loaded, LoadedModel]:
     """Load the model as a server does, and ask it."""
     began_s = time.perf_counter()
     model = load_model(folder, "mdl_benchmark")
     load_s = time.perf_counter() - began_s
     asked = np.random.default_rng(1).integers(0, model.n_songs, N_ASKED).tolist()
     queries = model.query_rows(np.array(asked))
-    return Loaded(
+    told = Loaded(
         load_s=load_s,
         search_us=_median_us(lambda turn: model.search(queries[turn], 10)),
-        look_up_us=_median_us(lambda turn: model.neighbours(asked[turn], 10)),
+        look_up_us=_median_us(lambda turn: model.written_neighbours(asked[turn], 10)),
     )
+    return told, model
 
 
 def _median_us(ask: Callable[[int], object]) -> float:
