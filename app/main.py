@@ -53,7 +53,7 @@ from app.api.authorizing import check_scopes
 from app.api.dependencies import Services
 from app.api.documentation import describe
 from app.api.following import Following
-from app.api.observing import Figures, Observed
+from app.api.observing import Figures, Observed, of_all_processes
 from app.api.plain_answers import PLAIN_ID, Plain, PlainAnswers
 from app.api.problems import problems, tell_problems
 from app.api.served import ServedAliases
@@ -235,12 +235,14 @@ def _plain_questions(services: Services, *, histories_are_local: bool) -> list[P
 
 def _add_metrics(app: FastAPI, services: Services) -> CollectorRegistry:
     registry = CollectorRegistry()  # of this app alone: tests make many
-    for collector in (ProcessCollector, PlatformCollector, GCCollector):
-        collector(registry=registry)
-    ServedAliases(services.status, registry)
+    told = of_all_processes(registry)
+    if told is registry:
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+    ServedAliases(services.status, told)
 
     @app.get("/metrics", include_in_schema=False)
     def metrics() -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(generate_latest(told), media_type=CONTENT_TYPE_LATEST)
 
     return registry

@@ -1,9 +1,12 @@
 """Runs the HTTP server on a socket of ours: in this operating-system process, or in several that share the socket."""
 
 import errno
+import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import uvicorn
@@ -17,6 +20,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 APPLICATION = "app.server:application"
+
+FIGURES_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Where prometheus-client looks, when it is loaded, for the folder in which several processes keep their figures."""
 
 FINISH_REQUESTS_S = 10
 """How long a stopping server waits for the requests under way."""
@@ -58,6 +64,25 @@ def application() -> "FastAPI":
         return app_from_environment()
 
 
+@contextmanager
+def _shared_figures() -> Iterator[None]:
+    """A folder in which the processes started within keep their figures, so that each tells the sums of all.
+
+    In memory where there is such a place: on a full disk, writing to a mapped file ends a process.
+    """
+    if FIGURES_FOLDER in os.environ:  # the operator's own
+        yield
+        return
+    memory = Path("/dev/shm")  # noqa: S108 - the folder within is made for us alone
+    folder = memory if os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(prefix="segue-figures-", dir=folder) as figures:
+        os.environ[FIGURES_FOLDER] = figures
+        try:
+            yield
+        finally:
+            del os.environ[FIGURES_FOLDER]
+
+
 def run(
     listener: socket.socket, *, processes: int = 1, access_log: bool = False, application: str = APPLICATION
 ) -> None:
@@ -77,7 +102,8 @@ def run(
         timeout_graceful_shutdown=FINISH_REQUESTS_S,
     )
     if processes > 1:
-        Multiprocess(config, sockets=[listener]).run()
+        with _shared_figures():
+            Multiprocess(config, sockets=[listener]).run()
         return
     try:
         uvicorn.Server(config).run(sockets=[listener])

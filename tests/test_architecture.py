@@ -16,6 +16,7 @@ PURE = {"numpy", "scipy", "app", *sys.stdlib_module_names}
 READS_ENVIRONMENT = {ROOT / "app" / "config.py"}
 PASSES_ENVIRONMENT_ON = {
     ROOT / "app" / "cli.py",
+    ROOT / "app" / "server.py",
     ROOT / "app" / "demo" / "service.py",
     ROOT / "worker" / "main.py",
     ROOT / "worker" / "throughput.py",

@@ -301,10 +301,20 @@ def test_a_killed_worker_is_replaced_while_the_server_answers() -> None:
         assert httpx2.get(f"{server.url}/health/live").status_code == 200
 
 
+def health_checks(figures: str) -> float:
+    (told,) = re.findall(r'http_requests_total\{.*route="/health/live",status="200"\} (\S+)', figures)
+    return float(told)
+
+
 def test_several_server_processes_share_a_port_and_stop_together() -> None:
     with started(load(), arguments=("--processes", "2")) as server:
         children = descendants(server.leader.pid)
         assert len(children) >= 2
+        for _ in range(40):  # each by a connection of its own, which either process may take
+            assert httpx2.get(f"{server.url}/health/live").status_code == 200
+        counted = {health_checks(httpx2.get(f"{server.url}/metrics").text) for _ in range(10)}
+        assert len(counted) == 1
+        assert min(counted) >= 40
         server.leader.terminate()
         assert server.leader.wait(60) == 0
         until(lambda: not any(is_alive(child) for child in children), "all have stopped")

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -54,6 +55,19 @@ class Figures:
             level = logging.INFO
         if _log.isEnabledFor(level):
             _log.log(level, "request method=%s route=%s status=%d ms=%.1f", method, route, status, seconds * 1000)
+
+
+def of_all_processes(registry: CollectorRegistry) -> CollectorRegistry:
+    """What is told when figures are asked for: these, or the sums of all processes that share a folder of figures.
+
+    Whichever of them is asked then tells the same.
+    """
+    together = CollectorRegistry()
+    try:
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+    except ValueError:  # there is no such folder
+        return registry
+    return together
 
 
 class Observed:
