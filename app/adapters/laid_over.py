@@ -65,6 +65,7 @@ class LaidOverModel:
         self.n_songs = self._n_known + len(self._new)
         denied = [self._row_of_new.get(song.song_id, row) for song, row in zip(songs, rows, strict=True) if song.denial]
         self._denied = np.array(sorted(row for row in denied if row >= 0), dtype=np.int64)
+        self._denied_rows = frozenset(self._denied.tolist())
         self._is_allowed = np.ones(self.n_songs, dtype=np.bool_)
         self._is_allowed[self._denied] = False
         self.columns = tuple(
@@ -175,18 +176,26 @@ class LaidOverModel:
 
     def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
         """The rows and scores of the k nearest; -1 pads."""
-        vector = self.query_rows(np.array([row], dtype=np.int64))[0]
-        if row < self._n_known:
-            n_asked = k + SPARE if len(self._denied) else k
-            near, near_scores = self._model.nearest(row, n_asked)
-            found = np.array(near, dtype=np.int64)
-            is_whole = len(near) < n_asked or -1 in near
-            if is_whole or self._n_allowed(found) >= k:
-                rows, scores = self._allowed(found, np.array(near_scores, dtype=np.float32), vector)
-                return rows[:k].tolist(), scores[:k].tolist()
+        looked_up = self._looked_up(row, k) if row < self._n_known else None
+        if looked_up is not None:
+            return looked_up
         itself = np.array([row], dtype=np.int64)
-        rows, scores = self.search_within(vector, k, wanted=SongFilter(), excluded=itself)
+        rows, scores = self.search_within(self.query_rows(itself)[0], k, wanted=SongFilter(), excluded=itself)
         return rows.tolist(), scores.tolist()
+
+    def _looked_up(self, row: int, k: int) -> tuple[list[int], list[float]] | None:
+        """The same of a song of the model, from what it has looked up; None where too many of those are denied."""
+        n_asked = k + SPARE if len(self._denied) else k
+        near, near_scores = self._model.nearest(row, n_asked)
+        is_whole = len(near) < n_asked or -1 in near
+        places = [place for place, song in enumerate(near) if song >= 0 and song not in self._denied_rows]
+        if len(places) < k and not is_whole:
+            return None
+        if not self._new:  # nothing can come between them
+            return [near[place] for place in places[:k]], [near_scores[place] for place in places[:k]]
+        vector = self.query_rows(np.array([row], dtype=np.int64))[0]
+        rows, scores = self._allowed(np.array(near, dtype=np.int64), np.array(near_scores, dtype=np.float32), vector)
+        return rows[:k].tolist(), scores[:k].tolist()
 
     def neighbours(self, row: int, k: int) -> list[Neighbour]:
         """The song's k nearest."""
