@@ -174,10 +174,10 @@ def serve(folder: Path, *, n_songs: int, dim: int, others: Sequence[str]) -> Non
     with loading():  # as `segue serve` does
         container = build(settings)
         app = create_app(container)
+        _mount_others(app, others, n_songs=n_songs, dim=dim)
     container.live.look()
     body = orjson.dumps(container.serving.neighbours(song_id(0)))
     _mount_constant(app, body)
-    _mount_others(app, others, n_songs=n_songs, dim=dim)
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
     config = uvicorn.Config(
