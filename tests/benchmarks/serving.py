@@ -41,6 +41,7 @@ from app.config import Settings, load
 from app.loading import loading
 from app.log import configure
 from app.main import create_app
+from app.server import give_way_often
 from tests.benchmarks.driving import Drive, Driver, answer_drives, part_of, told_port
 from tests.benchmarks.model import N_USERS, publish_model, song_id, songs_table, unit_vectors, user_id
 from tests.keys import HEADERS
@@ -171,7 +172,8 @@ def serve(folder: Path, *, n_songs: int, dim: int, others: Sequence[str]) -> Non
     """The application on a free port of loopback; says which once its model is live."""
     settings = prepared(folder)
     configure(level=settings.log_level, log_format=settings.log_format)
-    with loading():  # as `segue serve` does
+    give_way_often()  # as `segue serve` does
+    with loading():
         container = build(settings)
         app = create_app(container)
         _mount_others(app, others, n_songs=n_songs, dim=dim)
