@@ -189,10 +189,12 @@ def _summary(metric: str, theirs: list[NDArray[np.float64]], ours: list[NDArray[
     told += f"   rank {stats.spearmanr(mean, our_mean).statistic:.4f}"
     told += f"   not a number: {int(sum(np.isnan(values).sum() for values in ours))}"
     if (n_seeds > 1).all():
-        spread = np.mean([values.var(ddof=1) / (m * (1 - m)) for values, m in zip(theirs, mean, strict=True)])
-        errors = np.sqrt(spread * mean * (1 - mean) * 2 / n_seeds)
+        varies = (mean > 0) & (mean < 1)  # a point that learns nothing has no spread
+        variances = np.array([values.var(ddof=1) for values in theirs])
+        spread = (variances[varies] / (mean * (1 - mean))[varies]).mean()
+        errors = np.sqrt(spread * mean * (1 - mean) * 2 / n_seeds)[varies]
         limit = stats.norm.ppf(1 - 0.05 / len(mean))
-        told += f"   worst point {((our_mean - mean) / errors).min():+.1f} (limit {-limit:.1f})"
+        told += f"   worst point {((our_mean - mean)[varies] / errors).min():+.1f} (limit {-limit:.1f})"
     return told
 
 
