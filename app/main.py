@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -115,15 +116,17 @@ def create_app(container: Container) -> FastAPI:
 class Application(FastAPI):
     """FastAPI, and what answers or refuses before anything of it is gone through."""
 
-    _front: ASGIApp | None = None
+    def __init__(self, **described: Any) -> None:  # noqa: ANN401 - the base's
+        super().__init__(**described)
+        self._front: ASGIApp = super().__call__
 
     def put_before(self, make: Callable[[ASGIApp], ASGIApp]) -> None:
         """Let this have each request first, and hand it on to what had it first till now."""
-        self._front = make(super().__call__ if self._front is None else self._front)
+        self._front = make(self._front)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
-        await (super().__call__ if self._front is None else self._front)(scope, receive, send)
+        await self._front(scope, receive, send)
 
 
 @cache

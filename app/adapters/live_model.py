@@ -265,6 +265,7 @@ class LoadedModel:
             is_sound = all(map(math.isfinite, scores)) and found[0] >= 0 and int(found.max()) < self.n_songs
             if self.row(song_id) != row or not is_sound:
                 raise DamagedArtifact(f"Model {self._model_id} does not answer for its song in row {row}.")
+        self.written_neighbours(0, 1)
         self.find("a", start=0, limit=1)
         self.history("")
 

@@ -51,28 +51,29 @@ class ExperimentAnswer(TypedDict):
     reason: UnassignedReason | None
 
 
-class NeighboursAnswer(TypedDict):
-    """A song's neighbours, nearest first, the song itself never among them.
+class SongAsked(TypedDict):
+    """Which song was asked for, and which model answers.
 
-    In an experiment it tells which, and carries the token that leads plays back to it.
+    In an experiment it tells which, and carries the token that leads plays back to the answer.
     """
 
     song_id: str
     alias: str
     model_id: str
     generation: int
-    neighbours: list[Neighbour]
     experiment: NotRequired[ExperimentAnswer]
     attribution: NotRequired[str]
 
 
-class WrittenNeighbours(TypedDict):
+class NeighboursAnswer(SongAsked):
+    """A song's neighbours, nearest first, the song itself never among them."""
+
+    neighbours: list[Neighbour]
+
+
+class WrittenNeighbours(SongAsked):
     """The same, its neighbours written as a JSON array already."""
 
-    song_id: str
-    alias: str
-    model_id: str
-    generation: int
     neighbours: bytes
 
 

@@ -19,6 +19,7 @@ from app.domain.serving import (
     NeighboursAnswer,
     NeighboursBatchAnswer,
     SongAnswer,
+    SongAsked,
     SongsAnswer,
     WeightedSong,
     WrittenNeighbours,
@@ -60,13 +61,8 @@ class ServingService:
         Raises: InvalidRequest, NothingLive, ModelNotLive, UnknownSong.
         """
         live = self._answering(alias, model_id, segment, k=k)
-        return {
-            "song_id": song_id,
-            "alias": live.alias,
-            "model_id": live.model.model_id,
-            "generation": live.generation,
-            "neighbours": _neighbours(live.model, _row(live, song_id), k=k, wanted=wanted),
-        }
+        near = _neighbours(live.model, _row(live, song_id), k=k, wanted=wanted)
+        return {**_song_asked(live, song_id), "neighbours": near}
 
     def written_neighbours(
         self,
@@ -79,13 +75,8 @@ class ServingService:
     ) -> WrittenNeighbours:
         """The same of all songs, written: the hottest path. Raises: as `neighbours`."""
         live = self._answering(alias, model_id, segment, k=k)
-        return {
-            "song_id": song_id,
-            "alias": live.alias,
-            "model_id": live.model.model_id,
-            "generation": live.generation,
-            "neighbours": live.model.written_neighbours(_row(live, song_id), k),
-        }
+        near = live.model.written_neighbours(_row(live, song_id), k)
+        return {**_song_asked(live, song_id), "neighbours": near}
 
     def _answering(self, alias: str, model_id: str | None, segment: str | None, *, k: int) -> Live:
         check_k(k)
@@ -197,6 +188,15 @@ class ServingService:
             songs=[live.model.song(row) for row in rows[:limit]],
             next_cursor=_cursor(live.model.model_id, rows[limit]) if has_more else None,
         )
+
+
+def _song_asked(live: Live, song_id: str) -> SongAsked:
+    return {
+        "song_id": song_id,
+        "alias": live.alias,
+        "model_id": live.model.model_id,
+        "generation": live.generation,
+    }
 
 
 def _row(live: Live, song_id: str) -> int:
