@@ -49,7 +49,7 @@ from app.api import (
     users,
     warm_starts,
 )
-from app.api.admission import Admission, Pressure
+from app.api.admission import GATE, Admission, Gate, Pressure
 from app.api.authorizing import check_scopes
 from app.api.dependencies import Services
 from app.api.documentation import describe
@@ -77,11 +77,11 @@ def create_app(container: Container) -> FastAPI:
     services = services_of(container)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Gate | None]]:
         container.start()
         try:
             with at_stop(services.following.close):
-                yield
+                yield {GATE: gate}
         finally:
             await services.following.stop()
             await container.rate_limits.close()
@@ -107,9 +107,10 @@ def create_app(container: Container) -> FastAPI:
     is_local = container.settings.redis_url is None and container.settings.database_url.startswith("sqlite")
     kinds = _plain_questions(services, histories_are_local=is_local)
     app.put_before(partial(PlainAnswers, kinds=kinds, key_scopes=services.key_scopes, figures=figures))
+    gate: Gate | None = None
     if container.settings.overload == "shed":
-        pressure = Pressure(most_in_flight=container.settings.most_in_flight)
-        app.put_before(partial(Admission, pressure=pressure, registry=registry))
+        gate = Gate(pressure=Pressure(most_in_flight=container.settings.most_in_flight), registry=registry)
+        app.put_before(partial(Admission, gate=gate))
     return app
 
 

@@ -5,7 +5,7 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,8 +19,11 @@ from app.loading import loading
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+    from starlette.types import ASGIApp
 
 APPLICATION = "app.server:application"
+
+PROTOCOL = "app.api.early_refusals:EarlyRefusals"
 
 FIGURES_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where prometheus-client looks, when it is loaded, for the folder in which several processes keep their figures."""
@@ -96,17 +99,15 @@ def _shared_figures() -> Iterator[None]:
             del os.environ[FIGURES_FOLDER]
 
 
-def run(
-    listener: socket.socket, *, processes: int = 1, access_log: bool = False, application: str = APPLICATION
-) -> None:
-    """Serve until SIGTERM or SIGINT, which in a single process is raised again once the requests under way are done.
-
-    Raises: CannotServe when the app does not start; KeyboardInterrupt after SIGINT.
-    """
-    config = uvicorn.Config(
+def configuration(
+    application: "str | Callable[[], ASGIApp]", *, processes: int = 1, access_log: bool = False
+) -> uvicorn.Config:
+    """How uvicorn serves the application that this makes, or that is made by who is named."""
+    return uvicorn.Config(
         application,
         factory=True,
         lifespan="on",
+        http=PROTOCOL,
         ws="none",
         workers=processes,
         log_config=None,
@@ -114,6 +115,16 @@ def run(
         server_header=False,
         timeout_graceful_shutdown=FINISH_REQUESTS_S,
     )
+
+
+def run(
+    listener: socket.socket, *, processes: int = 1, access_log: bool = False, application: str = APPLICATION
+) -> None:
+    """Serve until SIGTERM or SIGINT, which in a single process is raised again once the requests under way are done.
+
+    Raises: CannotServe when the app does not start; KeyboardInterrupt after SIGINT.
+    """
+    config = configuration(application, processes=processes, access_log=access_log)
     if processes > 1:
         with _shared_figures():
             Multiprocess(config, sockets=[listener]).run()

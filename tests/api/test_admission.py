@@ -21,6 +21,7 @@ from app.api.admission import (
     TICKS,
     TURN_S,
     Admission,
+    Gate,
     Pressure,
 )
 from app.api.schemas.problems import Problem
@@ -94,13 +95,13 @@ def test_a_server_that_keeps_up_by_refusing_goes_on_refusing_and_takes_no_more()
     pressure = Pressure(most_in_flight=100)
     ticked(pressure, LATE_S)
     for share, is_behind in ((0.5, True), (2 * STILL_BEHIND, True), (STILL_BEHIND, False)):
-        for number in range(100):
-            pressure.asked(is_refused=number < 100 * share)
+        pressure.refused(round(100 * share))
+        for _ in range(round(100 * (1 - share))):
+            pressure.answered()
         ticked(pressure, 0.0)
         assert pressure.is_behind is is_behind
     assert pressure.most == 50 + GROWTH
-    for _ in range(100):
-        pressure.asked(is_refused=True)  # beyond those in flight, which is no sign of being behind
+    pressure.refused(100)  # beyond those in flight, which is no sign of being behind
     ticked(pressure, 0.0)
     assert not pressure.is_behind
 
@@ -131,7 +132,8 @@ class Stage:
         self.pressure = Pressure(most_in_flight=most_in_flight)
         self.registry = CollectorRegistry()
         self.go = anyio.Event()
-        self.admission = Admission(self._answer, pressure=self.pressure, registry=self.registry, clock=self.clock)
+        self.gate = Gate(pressure=self.pressure, registry=self.registry, clock=self.clock)
+        self.admission = Admission(self._answer, gate=self.gate)
         self.statuses: list[int] = []
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,6 +216,50 @@ async def test_behind_what_comes_up_late_in_its_turn_is_refused(path: str, statu
     await anyio.wait_all_tasks_blocked()  # another turn
     await stage.ask(path)
     assert stage.statuses[-1] == 200
+
+
+def n_let_in(gate: Gate) -> int:
+    """How many of many that arrive in one turn are not refused."""
+    return sum(not gate.refuses_on_arrival(b"/v1/songs/a/neighbours") for _ in range(10 * FEWEST))
+
+
+@pytest.mark.anyio
+async def test_a_turn_lets_in_as_many_as_came_up_in_time_and_one_more_each_time_that_all_did() -> None:
+    stage = Stage()
+    stage.go.set()
+    ticked(stage.pressure, LATE_S)
+    assert n_let_in(stage.gate) == FEWEST
+    await anyio.wait_all_tasks_blocked()
+    assert stage.n_shed == 9 * FEWEST
+    for _ in range(10):
+        await stage.ask("/v1/songs/a/neighbours")
+        stage.clock.now_s += TURN_S / 6.5
+    assert stage.statuses == [200] * 7 + [503] * 3
+    await anyio.wait_all_tasks_blocked()
+    assert n_let_in(stage.gate) == 7
+    await anyio.wait_all_tasks_blocked()
+    await stage.ask("/v1/songs/a/neighbours")
+    await anyio.wait_all_tasks_blocked()
+    assert n_let_in(stage.gate) == 8
+    await anyio.wait_all_tasks_blocked()
+    assert stage.n_shed == 3 + 3 * 10 * FEWEST - FEWEST - 7 - 8
+
+
+@pytest.mark.anyio
+async def test_few_are_let_in_however_late_a_turn_was() -> None:
+    stage = Stage()
+    stage.go.set()
+    ticked(stage.pressure, LATE_S)
+    for _ in range(2 * FEWEST_IN_TURN):
+        await stage.ask("/v1/songs/a/neighbours")
+        stage.clock.now_s += 100 * TURN_S
+    await anyio.wait_all_tasks_blocked()
+    assert n_let_in(stage.gate) == FEWEST_IN_TURN
+
+
+@pytest.mark.anyio
+async def test_who_arrives_at_a_server_that_keeps_up_is_let_in() -> None:
+    assert n_let_in(Stage().gate) == 10 * FEWEST
 
 
 @pytest.mark.anyio

@@ -41,7 +41,7 @@ from app.config import Settings, load
 from app.loading import loading
 from app.log import configure
 from app.main import create_app
-from app.server import give_way_often
+from app.server import PROTOCOL, give_way_often
 from tests.benchmarks.driving import Drive, Driver, answer_drives, part_of, told_port
 from tests.benchmarks.model import N_USERS, publish_model, song_id, songs_table, unit_vectors, user_id
 from tests.keys import HEADERS
@@ -185,7 +185,7 @@ def serve(folder: Path, *, n_songs: int, dim: int, others: Sequence[str]) -> Non
     config = uvicorn.Config(
         _bare_first(app, body),
         loop="uvloop",
-        http="httptools",
+        http=PROTOCOL,
         ws="none",
         access_log=False,
         log_config=None,

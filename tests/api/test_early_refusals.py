@@ -1,0 +1,248 @@
+"""Early refusals: answered by the protocol itself, in order, and without a trace on the connection."""
+
+import asyncio
+import threading
+from pathlib import Path
+
+import pytest
+import uvicorn
+from prometheus_client import CollectorRegistry
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from app.api.admission import BEHIND_S, FEWEST, GATE, TICKS, Gate, Pressure
+from app.api.early_refusals import EarlyRefusals
+from app.api.schemas.problems import Problem
+from app.main import create_app
+from app.server import configuration, listening_socket
+from tests.api.world import container_on
+from tests.processes import until
+
+ASKED = b"GET /v1/songs/a%22/neighbours?k=3 HTTP/1.1\r\nHost: segue\r\n\r\n"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Wire(asyncio.Transport):
+    """The server's end of a connection: keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.is_closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+    def pause_reading(self) -> None:
+        """All of a request is there already."""
+
+    def resume_reading(self) -> None:
+        """See above."""
+
+    def taken(self) -> list[tuple[int, bytes]]:
+        """Status and rest of each answer written since the last time."""
+        answers = self.written.split(b"HTTP/1.1 ")[1:]
+        self.written = b""
+        return [(int(answer[:3]), answer) for answer in answers]
+
+
+class Line:
+    """A connection to an application that answers with the method and the body, when the test lets it."""
+
+    def __init__(self, *, has_gate: bool = True, default_headers: list[tuple[bytes, bytes]] | None = None) -> None:
+        self.pressure = Pressure(most_in_flight=100)
+        self.registry = CollectorRegistry()
+        self.go = asyncio.Event()
+        self.go.set()
+        config = uvicorn.Config(self._answer, log_config=None, access_log=False, ws="none", interface="asgi3")
+        config.load()
+        state = ServerState()
+        state.default_headers = default_headers or []
+        gate = Gate(pressure=self.pressure, registry=self.registry)
+        self.protocol = EarlyRefusals(config, state, {GATE: gate if has_gate else None})
+        self.wire = Wire()
+        self.protocol.connection_made(self.wire)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.go.wait()
+        body = b"%b " % scope["method"].encode()
+        while True:
+            message = await receive()
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def fall_behind(self) -> None:
+        for _ in range(TICKS):
+            self.pressure.ticked(2 * BEHIND_S)
+
+    async def ask(self, request: bytes = ASKED) -> list[tuple[int, bytes]]:
+        """The answers to what is sent in one piece."""
+        self.protocol.data_received(request)
+        await settled()
+        return self.wire.taken()
+
+    @property
+    def n_shed(self) -> float | None:
+        return self.registry.get_sample_value("segue_shed_total")
+
+
+async def settled(n_turns: int = 20) -> None:
+    """Some turns of the event loop."""
+    for _ in range(n_turns):
+        await asyncio.sleep(0)
+
+
+async def filled(line: Line) -> None:
+    """As many arrive, one after the other in one turn, as are let in."""
+    for _ in range(FEWEST):
+        assert not line.protocol._gate.refuses_on_arrival(b"/v1/songs/a/neighbours")  # type: ignore[union-attr]
+
+
+@pytest.mark.anyio
+async def test_who_arrives_beyond_what_a_turn_can_answer_is_refused_with_a_problem() -> None:
+    line = Line(default_headers=[(b"date", b"today")])
+    line.fall_behind()
+    await filled(line)
+    line.protocol.data_received(ASKED)
+    ((status, answer),) = line.wire.taken()  # at once
+    head, _, body = answer.partition(b"\r\n\r\n")
+    headers = dict(row.split(b": ") for row in head.split(b"\r\n")[1:])
+    problem = Problem.model_validate_json(body)
+    assert status == problem.status == 503
+    assert (problem.code, problem.instance) == ("overloaded", "/v1/songs/a%22/neighbours")
+    assert headers == {
+        b"date": b"today",
+        b"content-type": b"application/problem+json",
+        b"content-length": b"%d" % len(body),
+        b"retry-after": b"1",
+        b"x-request-id": problem.request_id.encode(),
+    }
+    await settled()
+    assert line.n_shed == 1
+    assert [status for status, _ in await line.ask()] == [200]  # the next turn, on the same connection
+
+
+@pytest.mark.anyio
+async def test_a_server_that_keeps_up_and_one_without_a_gate_refuse_nobody() -> None:
+    for line in (Line(), Line(has_gate=False)):
+        for _ in range(3 * FEWEST):
+            line.protocol.data_received(ASKED)
+            await settled()
+        assert [status for status, _ in line.wire.taken()] == [200] * 3 * FEWEST
+
+
+@pytest.mark.anyio
+async def test_health_is_told_however_full_the_turn() -> None:
+    line = Line()
+    line.fall_behind()
+    await filled(line)
+    assert [status for status, _ in await line.ask(b"GET /health/live HTTP/1.1\r\n\r\n")] == [200]
+    assert line.n_shed == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"Content-Length: 5\r\n\r\nplays",
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\npla\r\n2\r\nys\r\n0\r\n\r\n",
+        b"Content-Length: 0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("n_bytes", [1, 7, 1000])
+@pytest.mark.anyio
+async def test_the_body_of_who_is_refused_is_let_go_and_the_next_is_answered(body: bytes, n_bytes: int) -> None:
+    line = Line()
+    line.fall_behind()
+    await filled(line)
+    request = b"POST /v1/plays HTTP/1.1\r\nHost: segue\r\n" + body
+    for start in range(0, len(request), n_bytes):
+        line.protocol.data_received(request[start : start + n_bytes])
+    assert [status for status, _ in line.wire.taken()] == [503]
+    await settled()
+    ((status, answer),) = await line.ask(request)
+    assert status == 200
+    assert answer.endswith(b"POST plays" if b"plays" in body or b"pla" in body else b"POST ")
+
+
+@pytest.mark.parametrize("request_line", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"])
+@pytest.mark.anyio
+async def test_a_connection_that_is_not_kept_ends_with_the_refusal(request_line: bytes) -> None:
+    line = Line()
+    line.fall_behind()
+    await filled(line)
+    ((status, answer),) = await line.ask(request_line)
+    assert status == 503
+    assert b"\r\nconnection: close\r\n" in answer
+    assert line.wire.is_closed
+
+
+@pytest.mark.anyio
+async def test_answers_keep_the_order_of_the_questions() -> None:
+    line = Line()
+    line.fall_behind()
+    line.go.clear()
+    line.protocol.data_received(ASKED)
+    await settled()
+    await filled(line)
+    line.protocol.data_received(ASKED.replace(b"GET", b"PUT"))  # not refused: it would be told before the first
+    assert line.wire.taken() == []
+    line.go.set()
+    await settled()
+    assert [answer[-4:].strip() for _, answer in line.wire.taken()] == [b"GET", b"PUT"]
+
+
+@pytest.mark.anyio
+async def test_who_does_not_read_is_told_no_more() -> None:
+    line = Line()
+    line.fall_behind()
+    await filled(line)
+    line.protocol.pause_writing()
+    line.protocol.data_received(ASKED * 9)
+    await settled()
+    assert line.wire.taken() == []
+    line.protocol.resume_writing()
+    await settled(1_000)
+    assert [status for status, _ in line.wire.taken()] == [200] * 9
+
+
+@pytest.mark.anyio
+async def test_an_access_log_tells_of_the_refused_too() -> None:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError
+
+    gate = Gate(pressure=Pressure(most_in_flight=1), registry=CollectorRegistry())
+    config = uvicorn.Config(answer, log_config=None, access_log=True, ws="none", interface="asgi3")
+    config.load()
+    protocol = EarlyRefusals(config, ServerState(), {GATE: gate})
+    assert protocol._gate is None
+
+
+@pytest.mark.parametrize(("overload", "kind"), [("shed", Gate), ("off", type(None))])
+def test_the_server_asks_the_gate_of_its_application(
+    sqlite_url: str, tmp_path: Path, overload: str, kind: type
+) -> None:
+    app = create_app(container_on(sqlite_url, tmp_path / "store", overload=overload))
+    config = configuration(lambda: app)
+    with listening_socket("127.0.0.1", 0) as listener:
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        until(lambda: server.started, "the server listens")
+        server.should_exit = True
+        thread.join(10)
+    assert config.http_protocol_class is EarlyRefusals
+    assert type(server.lifespan.state[GATE]) is kind
