@@ -223,6 +223,7 @@ def build(
         overlays=overlays,
         tables=tables.ready,
         take_table=_take_table,
+        kept_up_to=settings.left_models_kept_up_to,
         poll_s=settings.alias_poll_s,
     )
     keys = KeyService(units, ids=ids, new_secret=_new_token)

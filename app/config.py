@@ -187,6 +187,12 @@ class Settings(BaseSettings):
     alias_poll_s: float = Field(
         default=1, ge=0.05, le=300, description="Seconds between a server's looks for moved aliases."
     )
+    left_models_kept_up_to: int = Field(
+        default=200_000,
+        ge=0,
+        description="Songs up to which a model that an alias has left stays loaded in servers, so that going back to "
+        "it takes no time, at the memory of one more model an alias; 0: none does.",
+    )
     neighbours_kept: int = Field(
         default=64,
         ge=0,

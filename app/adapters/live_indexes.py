@@ -5,8 +5,9 @@
       └── every poll_s, or when poked
 
 Models that are live take their tables of neighbours up afterwards, in the same way (`table_uptake`).
-A request takes one reference and keeps it to its end, so a swap fails none; the old model is freed with the last of
-them. While the database is away, what is loaded serves on.
+A request takes one reference and keeps it to its end, so a swap fails none. The models that an alias has left last stay
+loaded as long as they have few songs, so that going back takes no time; others are freed with the last request. While
+the database is away, what is loaded serves on.
 """
 
 import logging
@@ -47,7 +48,7 @@ class _Failure:
 
 
 class LiveIndexes:
-    """The port `LiveModels`; see the module header."""
+    """The port `LiveModels`; see the module header. Left models of up to `kept_up_to` songs stay loaded."""
 
     def __init__(
         self,
@@ -58,6 +59,7 @@ class LiveIndexes:
         overlays: Overlays | None = None,
         tables: Callable[[Collection[str]], Mapping[str, str]] = lambda _: {},
         take_table: Callable[[LiveModel, Path], LiveModel] = lambda model, _: model,
+        kept_up_to: int = 0,
         poll_s: float = 1.0,
         clock: Clock | None = None,
         monotonic: Callable[[], float] = time.monotonic,
@@ -67,6 +69,8 @@ class LiveIndexes:
         self._load = load
         self._overlays = overlays
         self._as_loaded: dict[str, dict[str, LiveModel]] = {}
+        self._left: dict[str, dict[str, LiveModel]] = {}
+        self._kept_up_to = kept_up_to
         self._poll_s = poll_s
         self._clock = SystemClock() if clock is None else clock
         self._monotonic = monotonic
@@ -136,6 +140,7 @@ class LiveIndexes:
             for alias in self._live.keys() - {target.alias.name for target in targets}:
                 del self._live[alias]
                 del self._as_loaded[alias]
+                self._left.pop(alias, None)
                 _log.info("Alias %s is gone: its model serves no longer.", alias)
             self._wanted = targets
             try:
@@ -183,11 +188,23 @@ class LiveIndexes:
         except Exception as error:
             self._load_failed(target, error, earlier=failure)
             return
+        self._leave(alias.name, models)
         self._as_loaded[alias.name] = models
         self._live[alias.name] = self._live_of(alias, models)
         self._loaded_at[alias.name] = self._clock.now()
         self._failures.pop(alias.name, None)
         _log.info("Model %s is live: %s, generation %d.", alias.model_id, alias.name, alias.generation)
+
+    def _leave(self, alias: str, models: Mapping[str, LiveModel]) -> None:
+        """Keep those that the alias had and has no longer, if it has changed its models at all."""
+        left = {name: model for name, model in self._as_loaded.get(alias, {}).items() if name not in models}
+        if left:
+            self._left[alias] = {name: model for name, model in left.items() if model.n_songs <= self._kept_up_to}
+
+    def _all_loaded(self) -> dict[str, LiveModel]:
+        """By id, the models that are live and those that were left."""
+        groups = [*self._left.values(), *self._as_loaded.values()]
+        return {model_id: model for models in groups for model_id, model in models.items()}
 
     def _lay_over(self) -> None:
         """Swap each model for itself as the catalogue has its songs now, if that has changed. Raises: Unavailable."""
@@ -206,7 +223,11 @@ class LiveIndexes:
 
     def _take_tables_up(self) -> None:
         """Exchange live models for the same with their tables."""
-        tabled = self._uptake.tabled([model for models in self._as_loaded.values() for model in models.values()])
+        tabled = self._uptake.tabled(list(self._all_loaded().values()))
+        self._left = {
+            alias: {model_id: tabled.get(model_id, model) for model_id, model in models.items()}
+            for alias, models in self._left.items()
+        }
         for alias, models in list(self._as_loaded.items()):
             taken = {model_id: tabled.get(model_id, model) for model_id, model in models.items()}
             if any(taken[model_id] is not models[model_id] for model_id in models):
@@ -225,8 +246,8 @@ class LiveIndexes:
         return Live(alias.name, alias.generation, over[alias.model_id], segments)
 
     def _loaded(self, target: AliasTarget) -> dict[str, LiveModel]:
-        """Every model of the alias by its id, those that are live under any alias or generation as they are."""
-        known = {model_id: model for models in self._as_loaded.values() for model_id, model in models.items()}
+        """Every model of the alias by its id, those that are loaded already as they are."""
+        known = self._all_loaded()
         return {
             model_id: known.get(model_id) or self._load(self._store.open(KIND, target.files_of(model_id)), model_id)
             for model_id in target.alias.bundle.models()

@@ -1,7 +1,9 @@
 """Aliases are followed: a swap fails no request, and what cannot be loaded leaves the old model serving."""
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,13 +74,14 @@ class World:
         path = self.folder / f"mdl_{number}-1" / "title.txt"
         path.write_text("FINE")
 
-    def follower(self, *, poll_s: float = 1.0) -> LiveIndexes:
+    def follower(self, *, poll_s: float = 1.0, kept_up_to: int = 0) -> LiveIndexes:
         return LiveIndexes(
             targets=self.read,
             store=self.store,
             load=self.load,
             tables=self.tables_of,
             take_table=self.take,
+            kept_up_to=kept_up_to,
             poll_s=poll_s,
             clock=self.clock,
             monotonic=lambda: self.now_s,
@@ -118,6 +121,69 @@ def live(indexes: LiveIndexes, alias: str = "production") -> tuple[str, int]:
 
 def error_of(indexes: LiveIndexes) -> str | None:
     return indexes.status().aliases[0].error
+
+
+class TestGoingBack:
+    def moved(self, world: World, indexes: LiveIndexes, *numbers: int) -> None:
+        for number in numbers:
+            before = world.targets.get("production")
+            world.point(number, generation=1 if before is None else before.alias.generation + 1)
+            indexes.look()
+            assert live(indexes)[0] == f"mdl_{number}"
+
+    @pytest.mark.parametrize(("kept_up_to", "n_loaded"), [(1, 2), (0, 4)])
+    def test_a_model_of_few_songs_that_was_left_is_not_loaded_again(
+        self, world: World, kept_up_to: int, n_loaded: int
+    ) -> None:
+        self.moved(world, world.follower(kept_up_to=kept_up_to), 1, 2, 1, 2)
+        assert world.loaded == ["mdl_1", "mdl_2", "mdl_1", "mdl_2"][:n_loaded]
+
+    def test_the_one_left_last_is_kept_and_no_other(self, world: World) -> None:
+        world.publish(3)
+        indexes = world.follower(kept_up_to=1)
+        self.moved(world, indexes, 1)
+        first, second = weakref.ref(indexes.get("production").model), None
+        self.moved(world, indexes, 2)
+        second = weakref.ref(indexes.get("production").model)
+        gc.collect()
+        assert first() is not None
+        self.moved(world, indexes, 3)
+        gc.collect()
+        assert first() is None
+        assert second() is not None
+        self.moved(world, indexes, 1)
+        assert world.loaded == ["mdl_1", "mdl_2", "mdl_3", "mdl_1"]
+
+    def test_nothing_is_kept_of_an_alias_that_is_gone(self, world: World) -> None:
+        indexes = world.follower(kept_up_to=1)
+        self.moved(world, indexes, 1)
+        first = weakref.ref(indexes.get("production").model)
+        self.moved(world, indexes, 2)
+        world.targets.clear()
+        indexes.look()
+        gc.collect()
+        assert first() is None
+
+    def test_a_new_generation_of_the_same_model_leaves_what_was_left_before(self, world: World) -> None:
+        indexes = world.follower(kept_up_to=1)
+        self.moved(world, indexes, 1, 2, 2, 1)
+        assert world.loaded == ["mdl_1", "mdl_2"]
+
+    def test_it_comes_back_with_its_table(self, world: World) -> None:
+        world.publish_table(1)
+        indexes = world.follower(kept_up_to=1)
+        self.moved(world, indexes, 1)
+        tabled = indexes.get("production").model
+        self.moved(world, indexes, 2, 1)
+        assert indexes.get("production").model is tabled
+        assert indexes.status().aliases[0].has_table
+
+    def test_a_table_that_is_ready_meanwhile_is_taken_up(self, world: World) -> None:
+        indexes = world.follower(kept_up_to=1)
+        self.moved(world, indexes, 1, 2)
+        world.publish_table(1)
+        self.moved(world, indexes, 1)
+        assert indexes.status().aliases[0].has_table
 
 
 class TestFollowing:
