@@ -31,7 +31,7 @@ from app.domain.filtering import (
     text_of,
 )
 from app.domain.recommending import LEAST_PROFILE, History
-from app.domain.serving import LiveModel, Neighbour, Song
+from app.domain.serving import LiveModel, Neighbour, Recommendation, Song
 
 SCORE_DECIMALS = 6
 MASKS_KEPT = 16
@@ -218,6 +218,17 @@ class LaidOverModel:
     def written_neighbours(self, row: int, k: int) -> bytes:
         """The same as a JSON array."""
         return orjson.dumps(self.neighbours(row, k))
+
+    def written_songs(self, rows: Sequence[int], scores: Sequence[float | None]) -> bytes:
+        """Songs and their scores as a JSON array of recommendations."""
+        return orjson.dumps([self._recommended(row, score) for row, score in zip(rows, scores, strict=True)])
+
+    def _recommended(self, row: int, score: float | None) -> Recommendation:
+        song_id, title, artist = self.names(row)
+        told: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": score}
+        if self.is_provisional(row):
+            told["provisional"] = True
+        return told
 
     # Filters
 

@@ -30,7 +30,10 @@ from app.domain.serving import Detail, Neighbour, Song
 NAMED_COLUMNS = ("song_id", "title", "artist", "n_plays")
 SCORE_DECIMALS = 6
 WRITTEN = b'%%b,"score":%%.%df}' % SCORE_DECIMALS
-"""A neighbour as JSON, from its song as it is written and the score."""
+"""A song and its score as JSON, from the song as it is written."""
+
+WRITTEN_WITHOUT = b'%b,"score":null}'
+"""The same of a song that was compared with nothing."""
 
 ROWS_CHECKED_AT_ONCE = 65_536
 
@@ -133,6 +136,28 @@ class LoadedModel:
         found, scores = self.nearest(row, k)
         return b"[%b]" % b",".join(
             [WRITTEN % (written[near], score) for near, score in zip(found, scores, strict=True) if near >= 0]
+        )
+
+    def written_songs(self, rows: Sequence[int], scores: Sequence[float | None]) -> bytes:
+        """Songs and their scores as a JSON array of recommendations."""
+        written = self._written
+        if written is None:
+            return orjson.dumps(
+                [
+                    {
+                        "song_id": self._ids[row],
+                        "title": self._titles[row],
+                        "artist": self._artists[row],
+                        "score": score,
+                    }
+                    for row, score in zip(rows, scores, strict=True)
+                ]
+            )
+        return b"[%b]" % b",".join(
+            [
+                WRITTEN % (written[row], score) if score is not None else WRITTEN_WITHOUT % written[row]
+                for row, score in zip(rows, scores, strict=True)
+            ]
         )
 
     def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:

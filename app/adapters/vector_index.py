@@ -282,10 +282,9 @@ def _searched(index: faiss.Index, queries: Matrix, *, k: int, n_probed: int | No
         how = faiss.SearchParametersIVF()
         how.nprobe = n_probed
     found_scores, found = index.search(np.ascontiguousarray(queries, dtype=np.float32), n_found, params=how)
+    if len(queries) == 1 and n_found == k and found[0, -1] >= 0 and (found_scores[0, :-1] > found_scores[0, 1:]).all():
+        return found, found_scores  # a request's, nothing pads and no two scores are equal: it is in order
     found_scores[found < 0] = -np.inf
-    if len(queries) == 1 and n_found == k:  # a request's: as below, in half the time
-        order = np.lexsort((found[0], -found_scores[0]))
-        return found[:, order], found_scores[:, order]
     rows = np.full((len(queries), k), -1, dtype=np.int64)
     scores = np.full((len(queries), k), -np.inf, dtype=np.float32)
     order = np.lexsort((found, -found_scores), axis=-1)

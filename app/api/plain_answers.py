@@ -3,7 +3,7 @@
 A look-up of neighbours takes a hundredth of a millisecond, all that FastAPI does around one ten times that. So the
 plain question (an id as it is, at most `k`, the usual alias) is recognised by its path and answered here: neighbours of
 a song, and recommendations for a user. Whatever else is asked, and whatever would be an error, goes on to the route,
-which answers plain questions with the same bytes. Where a scope has a quota, its questions go on too: the route counts
+which answers plain questions in the same way. Where a scope has a quota, its questions go on too: the route counts
 them. It stands before all other middleware but admission, and so gives its answers their id and counts them itself.
 
 Server's processor time a request, beside a route that answers with a constant of the same size: see

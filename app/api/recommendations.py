@@ -78,12 +78,12 @@ def recommended_within(
 
 def written_recommendations(services: Services, user_id: str, k: int) -> bytes:
     """What the route answers a user by the usual alias when nothing but k is said, as JSON."""
-    answer = shadowed_recommendations(
-        services,
-        lambda alias: services.recommending.recommendations(user_id, alias=alias, k=k),
-        alias=DEFAULT_ALIAS,
+    answer = services.shadows.answered(
+        DEFAULT_ALIAS,
+        lambda alias: services.recommending.written_recommendations(user_id, alias=alias, k=k),
+        lambda answer: [song["song_id"] for song in orjson.loads(answer.recommendations)],
     )
-    return orjson.dumps(answer)
+    return orjson.dumps(answer, default=orjson.Fragment)
 
 
 def route_for_users() -> ScopedRoute:

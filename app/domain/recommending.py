@@ -12,6 +12,7 @@ Source: the article (user = recency-weighted mean of the songs heard); event typ
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal, TypedDict
 
 import numpy as np
@@ -246,8 +247,10 @@ def recency_weights(played_at_ms: NDArray[np.int64], *, now_ms: int, half_life_d
     >>> recency_weights(np.array([0, 86_400_000]), now_ms=86_400_000, half_life_days=1.0).tolist()
     [0.5, 1.0]
     """
-    age_days = np.maximum(now_ms - played_at_ms, 0) / MILLISECONDS_PER_DAY
-    weights: NDArray[np.float64] = np.exp2((age_days.min(initial=np.inf) - age_days) / half_life_days)
+    if len(played_at_ms) == 0:
+        return np.empty(0)
+    heard_at_ms = np.minimum(played_at_ms, now_ms)
+    weights: NDArray[np.float64] = np.exp2((heard_at_ms - heard_at_ms.max()) / (half_life_days * MILLISECONDS_PER_DAY))
     return weights
 
 
@@ -311,5 +314,5 @@ def not_heard(
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """The first k of the songs found, best first, that are not among `heard`; the padding (-1) goes too."""
     left_out = {-1, *heard.tolist()}  # of a few dozen songs, sooner than by arrays
-    new = [place for place, row in enumerate(found.tolist()) if row not in left_out][:k]
+    new = list(islice((place for place, row in enumerate(found.tolist()) if row not in left_out), k))
     return found[new], scores[new]

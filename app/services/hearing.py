@@ -92,11 +92,8 @@ class Hearing:
             source=found.source,
             unknown_song_ids=unknown,
             reason_if_empty="unknown_user" if stored is None and not unknown else "no_known_songs",
-            excluded=np.concatenate(
-                [
-                    self._seen(model, user_id, history, stored, sent, options=options, now_ms=now_ms),
-                    _known_rows(model, wanted.exclude),
-                ]
+            excluded=_with_unwanted(
+                self._seen(model, user_id, history, stored, sent, options=options, now_ms=now_ms), model, wanted
             ),
             wanted=wanted,
             user_id=user_id,
@@ -158,7 +155,7 @@ def given(
         source="request",
         unknown_song_ids=unknown,
         reason_if_empty="no_known_songs",
-        excluded=np.concatenate([excluded, _known_rows(model, wanted.exclude)]),
+        excluded=_with_unwanted(excluded, model, wanted),
         wanted=wanted,
     )
 
@@ -184,6 +181,10 @@ def known(
     return History(rows[is_known], plays.played_at_ms[is_known], plays.events[is_known], weights[is_known]), list(
         unknown
     )
+
+
+def _with_unwanted(seen: NDArray[np.int64], model: LiveModel, wanted: SongFilter) -> NDArray[np.int64]:
+    return np.concatenate([seen, _known_rows(model, wanted.exclude)]) if wanted.exclude else seen
 
 
 def _known_rows(model: LiveModel, song_ids: Sequence[str]) -> NDArray[np.int64]:

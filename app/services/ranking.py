@@ -9,6 +9,7 @@ The profile is of the whole history, or, where the request asks for it, of its l
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,11 @@ def _weighed(model: LiveModel, basis: Basis, songs: Rows, weights: NDArray[np.fl
     queries = model.query_rows(songs)
     return Weighed(basis, songs, weights, queries, profile(queries, weights))
 
+
+T = TypeVar("T")
+
+Tell = Callable[[LiveModel, Ranked, Weighed | None], T]
+"""Makes what an answer says of the songs chosen, and of the profile that they were compared with."""
 
 Search = Callable[[Matrix, int], tuple[Rows, NDArray[np.float32]]]
 """The best songs near a vector, and their scores, of those that may be recommended."""
@@ -185,7 +191,7 @@ def segment_of(model: LiveModel, history: History) -> int | None:
     return segment_of_user(model.segments_of(history.songs)) if model.segments else None
 
 
-def told(model: LiveModel, found: Ranked) -> list[Recommendation]:
+def told(model: LiveModel, found: Ranked, _used: Weighed | None = None) -> list[Recommendation]:
     """The songs by their names."""
     answer: list[Recommendation] = []
     for row, score in zip(found.rows, found.scores, strict=True):
@@ -195,6 +201,11 @@ def told(model: LiveModel, found: Ranked) -> list[Recommendation]:
             recommendation["provisional"] = True
         answer.append(recommendation)
     return answer
+
+
+def written(model: LiveModel, found: Ranked, _used: Weighed | None = None) -> bytes:
+    """The same as a JSON array."""
+    return model.written_songs(found.rows, found.scores)
 
 
 def explained(model: LiveModel, found: Ranked, used: Weighed | None) -> list[Recommendation]:

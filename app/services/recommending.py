@@ -1,9 +1,9 @@
 """Recommending: songs for a user, by the plays of a model's dataset and those sent since, or for plays given."""
 
-import secrets
+import random
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal, Unpack
+from typing import Literal, TypeVar, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,15 +31,17 @@ from app.domain.serving import (
     NeighboursAnswer,
     Recommendation,
     RecommendationsAnswer,
+    Recommended,
     UserRefused,
+    WrittenRecommendations,
 )
 from app.services.drafting import drafted
 from app.services.hearing import Heard, Hearing, given
 from app.services.histories import Found, UserHistories
 from app.services.ranking import (
     CANDIDATES_PER_SONG,
-    Ranked,
     Search,
+    Tell,
     Weighed,
     explained,
     narrows,
@@ -48,6 +50,7 @@ from app.services.ranking import (
     told,
     weighed,
     weighed_session,
+    written,
 )
 from app.services.serving import DEFAULT_ALIAS
 
@@ -59,6 +62,8 @@ USERS_SEARCHED_AT_ONCE = 256
 PLAY = EVENT_NUMBERS[EventType.PLAY]
 
 EVERY_SONG = SongFilter()
+
+T = TypeVar("T")
 
 By = Literal["profile", "session"]
 """Whether all of the history counts, or its last session alone."""
@@ -78,7 +83,7 @@ class RecommendingService:
         live: LiveModels,
         clock: Clock,
         defaults: RecommendationOptions,
-        new_nonce: Callable[[], str] = lambda: secrets.token_urlsafe(12),
+        new_nonce: Callable[[], str] = lambda: f"{random.getrandbits(96):024x}",  # no secret: see `attribution`
         draws: np.random.Generator | None = None,
     ) -> None:
         self._histories = histories
@@ -103,6 +108,17 @@ class RecommendingService:
 
         Raises: InvalidRequest, NothingLive, Unavailable.
         """
+        return self._for_user(user_id, alias=alias, by=by, wanted=wanted, tell=_telling(explain), wishes=wishes)
+
+    def written_recommendations(
+        self, user_id: str, *, alias: str = DEFAULT_ALIAS, k: int = 10
+    ) -> WrittenRecommendations:
+        """The same where nothing else is wished for, the songs written. Raises: as `recommendations`."""
+        return self._for_user(user_id, alias=alias, by="profile", wanted=EVERY_SONG, tell=written, wishes={"k": k})
+
+    def _for_user(
+        self, user_id: str, *, alias: str, by: By, wanted: SongFilter, tell: Tell[T], wishes: Wishes
+    ) -> Recommended[T]:
         check_id(user_id, pointer="user_id")
         options = wished(self._defaults, wishes)
         live = self._live.get(alias)
@@ -114,7 +130,7 @@ class RecommendingService:
             wanted,
             lambda model: self._hearing.of_user(model, user_id, found, options=options, wanted=wanted, now_ms=now_ms),
         )
-        return self._answered(live, heard, by=by, options=options, explain=explain, now_ms=now_ms)
+        return self._answered(live, heard, by=by, options=options, tell=tell, now_ms=now_ms)
 
     def recommendations_of(
         self,
@@ -224,17 +240,17 @@ class RecommendingService:
         live, heard = _by_segment(
             live, wanted, lambda model: given(model, plays, wanted, options=options, now_ms=now_ms)
         )
-        return self._answered(live, heard, by=by, options=options, explain=explain, now_ms=now_ms)
+        return self._answered(live, heard, by=by, options=options, tell=_telling(explain), now_ms=now_ms)
 
     def _answered(
-        self, live: Live, heard: Heard, *, by: By, options: RecommendationOptions, explain: bool, now_ms: int
-    ) -> RecommendationsAnswer:
+        self, live: Live, heard: Heard, *, by: By, options: RecommendationOptions, tell: Tell[T], now_ms: int
+    ) -> Recommended[T]:
         asked = (
             weighed(live.model, heard.history, options=options, now_ms=now_ms)
             if by == "profile"
             else weighed_session(live.model, last_session(heard.history))
         )
-        return self._ranked(live, heard, asked, options=options, explain=explain, now_ms=now_ms)
+        return self._ranked(live, heard, asked, options=options, tell=tell, now_ms=now_ms)
 
     def _ranked(
         self,
@@ -243,10 +259,10 @@ class RecommendingService:
         asked: Weighed,
         *,
         options: RecommendationOptions,
-        explain: bool,
+        tell: Tell[T],
         now_ms: int,
         search: Search | None = None,
-    ) -> RecommendationsAnswer:
+    ) -> Recommended[T]:
         model = live.model
         segment = segment_of(model, heard.history)
         found, used = ranked(
@@ -264,12 +280,12 @@ class RecommendingService:
         reason: FallbackReason | None = None
         if fallback is not None:
             reason = "history_cancels_out" if len(heard.history) else heard.reason_if_empty
-        return RecommendationsAnswer(
+        return Recommended(
             alias=live.alias,
             model_id=model.model_id,
             generation=live.generation,
             user_id=heard.user_id,
-            recommendations=_told(model, found, used, explain=explain),
+            recommendations=tell(model, found, used),
             steps=[{"basis": basis, "n_songs": n_songs} for basis, n_songs in found.steps],
             fallback=fallback,
             reason=reason,
@@ -324,7 +340,7 @@ class RecommendingService:
                 heard,
                 asked_by[user_id],
                 options=options,
-                explain=False,
+                tell=told,
                 now_ms=now_ms,
                 search=searches.get(user_id),
             )
@@ -356,8 +372,8 @@ def _done(rows: NDArray[np.int64], scores: NDArray[np.float32]) -> Search:
     return lambda _vector, k: (rows[:k], scores[:k])
 
 
-def _told(model: LiveModel, found: Ranked, used: Weighed | None, *, explain: bool) -> list[Recommendation]:
-    return explained(model, found, used) if explain else told(model, found)
+def _telling(explain: bool) -> Tell[list[Recommendation]]:
+    return explained if explain else told
 
 
 def _by_segment(live: Live, wanted: SongFilter, heard_by: Callable[[LiveModel], Heard]) -> tuple[Live, Heard]:

@@ -1,5 +1,7 @@
 """What the catalogue says is seen in every list; the model beneath stays as it is."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -97,6 +99,18 @@ def test_names_columns_and_artists_are_those_of_the_catalogue() -> None:
     assert found.tolist() == [0, 1, 2, 6, 8]
     assert model.artist_number("Björk") == model.artists[4] == model.artists[1]
     assert model.artist_number("Ó") == model.artists[6] != model.artists[1]
+
+
+def test_songs_are_written_as_the_catalogue_names_them() -> None:
+    model = laid(said("s1", title="Told"), new("x", s1=1))
+    row = model.row("x")
+    assert row is not None
+    first, second, third = json.loads(model.written_songs([1, row, 0], [0.5, 0.25, None]))
+    assert (first["song_id"], first["title"], first["score"]) == ("s1", "Told", 0.5)
+    assert (second["song_id"], second["score"], second["provisional"]) == ("x", 0.25, True)
+    assert (third["song_id"], third["score"]) == ("s0", None)
+    assert "provisional" not in first
+    assert "provisional" not in third
 
 
 def test_a_new_song_lies_where_those_lie_that_it_was_played_beside() -> None:

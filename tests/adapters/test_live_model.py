@@ -1,14 +1,18 @@
 """A loaded model refuses parts that do not fit together, and tells what it holds as JSON has it."""
 
 import datetime as dt
+import json
 import math
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from app.adapters.live_model import LoadedModel
+from app.adapters import live_model
+from app.adapters.id_lookup import LISTED_TEXTS
+from app.adapters.live_model import LoadedModel, written_songs
 from app.domain.embedding import Matrix
 from app.domain.errors import DamagedArtifact
 
@@ -56,6 +60,19 @@ def model(
 
 def test_padding_is_not_a_neighbour() -> None:
     assert [near["song_id"] for near in model().neighbours(2, 2)] == ["s0"]
+
+
+@pytest.mark.parametrize("listed", [LISTED_TEXTS, 2])
+def test_songs_are_written_as_they_are_told(listed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_model, "written_songs", partial(written_songs, listed=listed))
+    titles = ['a "b" %d \\', None, "\u00e9"]
+    written = model(title=pa.array(titles, pa.string())).written_songs([2, 0, 1], [0.25, -1e-06, None])
+    assert json.loads(written) == [
+        {"song_id": "s2", "title": "\u00e9", "artist": "a", "score": 0.25},
+        {"song_id": "s0", "title": 'a "b" %d \\', "artist": "a", "score": -1e-06},
+        {"song_id": "s1", "title": None, "artist": "a", "score": None},
+    ]
+    assert json.loads(model().written_songs([], [])) == []
 
 
 @pytest.mark.parametrize(

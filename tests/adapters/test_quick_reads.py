@@ -1,6 +1,7 @@
 """A read on the driver itself: the same rows as by a unit of work, and the same refusals."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,3 +80,40 @@ def test_what_the_driver_refuses_is_told_as_sqlalchemy_tells_it(engine: Engine) 
     with pytest.raises(sa.exc.DBAPIError, match="no_such_table"):
         missing.rows()
     assert [tuple(row) for row in QuickRead(engine, sa.select(sa.literal(1).label("one"))).rows()] == [(1,)]
+
+
+def test_two_who_ask_at_once_are_both_answered(engine: Engine) -> None:
+    read = QuickRead(engine, sa.select(sa.literal(1).label("one")))
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(read.rows) for _ in range(200)]
+        assert [[tuple(row) for row in each.result()] for each in asked] == [[(1,)]] * 200
+
+
+def test_who_asks_while_another_does_takes_a_connection_of_the_pool(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/segue.db") as engine:
+        read = QuickRead(engine, sa.select(sa.literal(1).label("one")))
+        taken: list[object] = []
+        sa.event.listen(engine, "checkout", lambda *_: taken.append(None))
+        read.rows()
+        read.rows()
+        assert len(taken) == 1  # to be kept
+        with read._kept_in_use:
+            assert read.rows() == [(1,)]
+        assert len(taken) == 2
+
+
+def test_the_connection_kept_ends_with_the_engine_and_after_an_error(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/segue.db") as engine:
+        ended: list[object] = []
+        sa.event.listen(engine, "close_detached", lambda _: ended.append(None))
+        read = QuickRead(engine, sa.select(sa.column("x")).select_from(sa.table("late")))
+        for n_ended in (1, 2):
+            with pytest.raises(sa.exc.DBAPIError, match="late"):
+                read.rows()
+            assert len(ended) == n_ended
+        with engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE late (x INTEGER)"))
+        assert read.rows() == []
+        engine.dispose()
+        assert len(ended) == 3
+        assert read.rows() == []

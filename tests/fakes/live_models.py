@@ -59,6 +59,15 @@ class BruteForceModel:
     def written_neighbours(self, row: int, k: int) -> bytes:
         return orjson.dumps(self.neighbours(row, k))
 
+    def written_songs(self, rows: Sequence[int], scores: Sequence[float | None]) -> bytes:
+        songs = [self._songs[row] for row in rows]
+        return orjson.dumps(
+            [
+                {"song_id": song.song_id, "title": song.title, "artist": song.artist, "score": score}
+                for song, score in zip(songs, scores, strict=True)
+            ]
+        )
+
     def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
         rows, scores = self.search(self._vectors[row], self.n_songs)
         return rows[rows != row][:k].tolist(), scores[rows != row][:k].tolist()

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from app.domain.plays import HeardSong
-from app.domain.serving import RecommendationsAnswer
+from app.domain.serving import Recommended
 from app.services.recommending import RecommendingService
 from app.services.serving import ServingService
 from tests.services.player import NOW_MS, Player, Units, angle_model, play
@@ -66,6 +66,6 @@ def test_a_batch_is_answered_user_by_user_as_each_would_be_alone(units: Units) -
 
     alone = [player.recommending.recommendations(user) for user in users]
     assert [answer.model_id for answer in alone[:4]] == ["mdl_english", "mdl_default", "mdl_default", "mdl_english"]
-    assert [
-        replace(answer, attribution="") for answer in batch.answers if isinstance(answer, RecommendationsAnswer)
-    ] == [replace(answer, attribution="") for answer in alone]
+    assert [replace(answer, attribution="") for answer in batch.answers if isinstance(answer, Recommended)] == [
+        replace(answer, attribution="") for answer in alone
+    ]

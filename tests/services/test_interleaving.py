@@ -17,7 +17,7 @@ from app.domain.experiments.exposure import Exposure
 from app.domain.experiments.interleaving import Votes
 from app.domain.models import Bundle
 from app.domain.plays import EventType, Play
-from app.domain.serving import Basis, Recommendation, RecommendationsAnswer
+from app.domain.serving import Basis, Recommendation, RecommendationsAnswer, Recommended
 from app.services.drafting import drafted
 from app.services.interleaving import InterleavingService
 from tests.values import NOON, FakeClock, experiment
@@ -32,7 +32,7 @@ def token(number: int, *, nonce: str = "nonce-of-8", identity: str = "exp_1") ->
 def answer(number: int, song_ids: str, *steps: tuple[Basis, int], unknown: str = "") -> RecommendationsAnswer:
     given: list[tuple[Basis, int]] = list(steps) or [("profile", len(song_ids))]
     songs = [Recommendation(song_id=song, title=song, artist=None, score=float(number)) for song in song_ids]
-    return RecommendationsAnswer(
+    return Recommended(
         alias=f"exp_1-{number}",
         model_id=f"mdl_{number}",
         generation=1,
