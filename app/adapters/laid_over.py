@@ -225,7 +225,8 @@ class LaidOverModel:
 
     def _recommended(self, row: int, score: float | None) -> Recommendation:
         song_id, title, artist = self.names(row)
-        told: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": score}
+        rounded = None if score is None else round(score, SCORE_DECIMALS)
+        told: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": rounded}
         if self.is_provisional(row):
             told["provisional"] = True
         return told

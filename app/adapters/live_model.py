@@ -148,7 +148,7 @@ class LoadedModel:
                         "song_id": self._ids[row],
                         "title": self._titles[row],
                         "artist": self._artists[row],
-                        "score": score,
+                        "score": None if score is None else round(score, SCORE_DECIMALS),
                     }
                     for row, score in zip(rows, scores, strict=True)
                 ]

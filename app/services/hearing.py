@@ -13,6 +13,8 @@ from app.domain.recommending import MILLISECONDS_PER_DAY, History, Recommendatio
 from app.domain.serving import FallbackReason, HistorySource, LiveModel
 from app.services.histories import Found, UserHistories
 
+NO_HISTORY = History(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
 PLAY = EVENT_NUMBERS[EventType.PLAY]
 
 
@@ -169,7 +171,7 @@ def known(
 ) -> tuple[History, list[str]]:
     """The plays of songs that the model knows, and the ids of the other songs, each once, as they come."""
     if len(plays) == 0:
-        return History(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)), []
+        return NO_HISTORY, []
     rows = (
         model.rows(plays.song_ids)
         if row_of is None

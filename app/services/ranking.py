@@ -123,7 +123,7 @@ def ranked(
         used = weighed_session(model, last_session(history))
     if used.vector is not None:
         rows, scores = _nearest(model, used.vector, excluded=excluded, wanted=wanted, options=options, search=search)
-        found.take(used.basis, rows, [round(score, SCORE_DECIMALS) for score in scores.tolist()])
+        found.take(used.basis, rows, scores.tolist())
     if len(found.rows) < options.k and segment is not None:
         of_segment = partial(model.popular, segment=segment)
         _fill(model, found, "segment_popular", of_segment, excluded=excluded, wanted=wanted, k=options.k)
@@ -196,7 +196,8 @@ def told(model: LiveModel, found: Ranked, _used: Weighed | None = None) -> list[
     answer: list[Recommendation] = []
     for row, score in zip(found.rows, found.scores, strict=True):
         song_id, title, artist = model.names(row)
-        recommendation: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": score}
+        rounded = None if score is None else round(score, SCORE_DECIMALS)
+        recommendation: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": rounded}
         if model.is_provisional(row):
             recommendation["provisional"] = True
         answer.append(recommendation)

@@ -63,7 +63,12 @@ class BruteForceModel:
         songs = [self._songs[row] for row in rows]
         return orjson.dumps(
             [
-                {"song_id": song.song_id, "title": song.title, "artist": song.artist, "score": score}
+                {
+                    "song_id": song.song_id,
+                    "title": song.title,
+                    "artist": song.artist,
+                    "score": None if score is None else round(score, 6),
+                }
                 for song, score in zip(songs, scores, strict=True)
             ]
         )
