@@ -1,16 +1,16 @@
-"""The composition root: builds every service from the settings, once a process."""
+"""The composition root: makes every service from the settings, once a process."""
 
 import random
 import secrets
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
 from sqlalchemy.engine import Engine
 
+from app import deferred
 from app.adapters.artifacts import FolderArtifactStore
 from app.adapters.clock import SystemClock, UuidIds
 from app.adapters.known_keys import KnownKeys
@@ -25,23 +25,16 @@ from app.adapters.schedules import latest_tick
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.unit_of_work import SqlUnitsOfWork
 from app.config import Settings
-from app.domain.differences import Difference
-from app.domain.experiments.effects import Estimate, Unknown
-from app.domain.experiments.moments import Moments
-from app.domain.ports import Clock, LeaseWatch, Signals, Suggester
+from app.domain.ports import Clock, LeaseWatch, Signals
 from app.domain.recommending import RecommendationOptions, weights_by_event
 from app.domain.serving import LiveModel
-from app.domain.tuning.importance import Importance, Observed
-from app.domain.tuning.random_search import RandomSearch
-from app.domain.tuning.scalarising import ScalarisingSuggester
-from app.domain.tuning.study import StudySpec
 from app.services.aliases import AliasService
 from app.services.asking import AskingService
 from app.services.calibrating import CalibrationService
 from app.services.catalogue import CatalogueService, catalogue_changes
 from app.services.comparing import ComparisonService
 from app.services.datasets import DatasetService
-from app.services.differences import DifferenceService, Kept
+from app.services.differences import DifferenceService
 from app.services.events import EventService
 from app.services.experiment_results import ExperimentResultsService
 from app.services.experiments import ExperimentService
@@ -76,53 +69,26 @@ if TYPE_CHECKING:
     from app.adapters.redis.histories import RedisHistories
 
 
-@dataclass(frozen=True, slots=True)
 class Container:
-    """Everything a server or a worker is made of."""
+    """Everything a server or a worker is made of, each made when it is first asked for, once a process.
 
-    settings: Settings
-    engine: Engine
-    store: FolderArtifactStore
-    signals: Signals
-    live: LiveIndexes
-    datasets: DatasetService
-    studies: StudyService
-    comparisons: ComparisonService
-    life: StudyLife
-    verdicts: VerdictService
-    importance: ImportanceService
-    exports: ExportService
-    transfers: TransferService
-    events: EventService
-    trials: TrialService
-    own_trials: OwnTrialService
-    asking: AskingService
-    warm_starts: WarmStartService
-    models: ModelService
-    aliases: AliasService
-    gates: GateService
-    shadows: ShadowService
-    experiments: ExperimentService
-    exposing: ExposingService
-    exposures: ExposureService
-    interleaving: InterleavingService
-    calibration: CalibrationService
-    retrainings: RetrainingService
-    differences: DifferenceService
-    experiment_results: ExperimentResultsService
-    snapshots: SnapshotService
-    tables: TableService
-    serving: ServingService
-    recommending: RecommendingService
-    plays: PlayService
-    catalogue: CatalogueService
-    overlays: LiveCatalogue
-    keys: KeyService
-    known_keys: KnownKeys
-    rate_limits: RateLimits
-    users: UserService
-    listeners: LiveListeners
-    cache: "RedisHistories | None"
+    `clock` replaces the database's; `load_model` what reads a model's verified folder. Workers `gather` plays.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        load_model: Callable[[Path, str], LiveModel] | None = None,
+        gather: Gather | None = None,
+    ) -> None:
+        self.settings = settings
+        self._database_clock = clock
+        self._load_model = load_model or deferred.load_model
+        self._gather = gather
+        self._ids = UuidIds()
+        self._lease = timedelta(seconds=settings.lease_s)
 
     def start(self) -> None:
         """Begin to follow the keys, the aliases and the users, and to compare with what shadows the aliases."""
@@ -142,152 +108,326 @@ class Container:
         self.signals.close()
         self.engine.dispose()
 
+    # What services are made of
 
-def build(
-    settings: Settings,
-    *,
-    clock: Clock | None = None,
-    load_model: Callable[[Path, str], LiveModel] | None = None,
-    gather: Gather | None = None,
-) -> Container:
-    """The services on the database and the folder that the settings name.
+    @cached_property
+    def engine(self) -> Engine:
+        """The database."""
+        return create_engine(self.settings.database_url)
 
-    `clock` replaces the database's; `load_model` what reads a model's verified folder. Workers `gather` plays.
-    """
-    engine = create_engine(settings.database_url)
-    units = SqlUnitsOfWork(engine, clock=clock)
-    store = FolderArtifactStore(settings.data_dir)
-    ids = UuidIds()
-    signals = _signals(settings)
-    lease = timedelta(seconds=settings.lease_s)
-    studies = StudyService(units, ids=ids, signals=signals)
-    gates = GateService(units, store=store, read_ranks=partial(read_ranks, pair_set="test"), defaults=settings.gates)
-    tables = TableService(
-        units,
-        store=store,
-        ids=ids,
-        signals=signals,
-        lease=lease,
-        watch=_watch(settings),
-        n_neighbours=settings.neighbours_kept,
-    )
-    aliases = AliasService(units, gates=gates)
-    models = ModelService(
-        units,
-        store=store,
-        ids=ids,
-        signals=signals,
-        lease=lease,
-        watch=_watch(settings),
-        aliases=aliases,
-        default_gates=settings.gates,
-        tables=tables,
-    )
-    trials = TrialService(
-        units,
-        store=store,
-        ids=ids,
-        signals=signals,
-        suggester_for=_suggester_for,
-        lease=lease,
-        watch=_watch(settings),
-    )
-    datasets = DatasetService(
-        units,
-        store=store,
-        ids=ids,
-        signals=signals,
-        recognise=_recognise,
-        sources=settings.sources,
-        lease=lease,
-        watch=_watch(settings),
-    )
-    retrainings = RetrainingService(
-        units,
-        ids=ids,
-        signals=signals,
-        datasets=datasets,
-        studies=studies,
-        models=models,
-        gather=gather,
-        schedule=settings.retrain_cron,
-        latest_tick=latest_tick,
-    )
-    shadows = ShadowService(units, ids=ids, sample=random.Random().random)  # noqa: S311 - a sample, no secret: 5 us less a request
-    own_clock = SystemClock() if clock is None else clock
-    overlays = LiveCatalogue(partial(catalogue_changes, units), clock=own_clock)
-    live = LiveIndexes(
-        targets=lambda: [*aliases.targets(), *shadows.targets(), *exposing.targets()],
-        store=store,
-        load=load_model or _load,
-        overlays=overlays,
-        tables=tables.ready,
-        take_table=_take_table,
-        kept_up_to=settings.left_models_kept_up_to,
-        poll_s=settings.alias_poll_s,
-    )
-    keys = KeyService(units, ids=ids, new_secret=_new_token)
-    cache = _history_cache(settings)
-    listeners = LiveListeners(ListenerService(units, has_cache=cache is not None).changes)
-    histories = UserHistories(units, listeners=listeners, cache=cache)
-    options = recommendation_options(settings)
-    recommending = RecommendingService(histories, live=live, clock=own_clock, defaults=options)
-    segments = UserSegments(histories, live=live, options=options)
-    exposing = ExposingService(units, segments=segments, listeners=listeners, live=live, clock=own_clock)
-    snapshots = SnapshotService(units)
-    experiment_results = ExperimentResultsService(units, snapshots=snapshots, estimate=_estimate)
-    return Container(
-        settings=settings,
-        engine=engine,
-        store=store,
-        signals=signals,
-        live=live,
-        datasets=datasets,
-        studies=studies,
-        comparisons=ComparisonService(units, store=store, signals=signals, studies=studies, read_ranks=read_ranks),
-        life=StudyLife(units, studies=studies, store=store, ids=ids, signals=signals),
-        verdicts=VerdictService(units, store=store, read_ranks=partial(read_ranks, pair_set="test")),
-        importance=ImportanceService(units, estimate=_importance),
-        exports=ExportService(units, writers={"csv": _csv, "parquet": _parquet}),
-        transfers=TransferService(units, ids=ids, signals=signals),
-        events=EventService(units),
-        trials=trials,
-        own_trials=OwnTrialService(units, ids=ids, signals=signals),
-        asking=AskingService(units, trials=trials, new_token=_new_token, lease=timedelta(seconds=settings.ask_lease_s)),
-        warm_starts=WarmStartService(units),
-        models=models,
-        aliases=aliases,
-        gates=gates,
-        shadows=shadows,
-        experiments=ExperimentService(units, ids=ids, aliases=aliases, live=live),
-        exposing=exposing,
-        exposures=ExposureService(units, segments=segments, clock=own_clock),
-        interleaving=InterleavingService(units),
-        calibration=CalibrationService(units, gates=gates, online=experiment_results.online_lifts),
-        retrainings=retrainings,
-        differences=DifferenceService(units, store=store, compare=_compare),
-        experiment_results=experiment_results,
-        snapshots=snapshots,
-        tables=tables,
-        serving=ServingService(live),
-        recommending=recommending,
-        plays=PlayService(histories, clock=own_clock),
-        users=UserService(
-            units,
-            histories=histories,
-            listeners=listeners,
-            live=live,
-            clock=own_clock,
-            options=options,
-        ),
-        catalogue=CatalogueService(units, live=live, poke=live.poke),
-        overlays=overlays,
-        keys=keys,
-        known_keys=KnownKeys(usable=keys.usable, note_use=keys.note_use, outlives_s=settings.keys_outlive_s),
-        rate_limits=RateLimits(settings.rate_limits, redis_url=settings.redis_url),
-        listeners=listeners,
-        cache=cache,
-    )
+    @cached_property
+    def units(self) -> SqlUnitsOfWork:
+        """Units of work on it."""
+        return SqlUnitsOfWork(self.engine, clock=self._database_clock)
+
+    @cached_property
+    def store(self) -> FolderArtifactStore:
+        """Files."""
+        return FolderArtifactStore(self.settings.data_dir)
+
+    @cached_property
+    def signals(self) -> Signals:
+        """What wakes idle workers."""
+        url = self.settings.redis_url
+        return PollingSignals() if url is None else deferred.redis_signals(url)
+
+    @cached_property
+    def cache(self) -> "RedisHistories | None":
+        """Recent plays, where servers share a Redis."""
+        url = self.settings.redis_url
+        return None if url is None else deferred.redis_histories(url, n_kept=self.settings.history_length)
+
+    @cached_property
+    def _clock(self) -> Clock:
+        return SystemClock() if self._database_clock is None else self._database_clock
+
+    @cached_property
+    def _options(self) -> RecommendationOptions:
+        return recommendation_options(self.settings)
+
+    def _watch(self) -> LeaseWatch:
+        """One for each kind of work."""
+        return SteadyLeaseWatch(lease_s=self.settings.lease_s)
+
+    # Datasets and studies
+
+    @cached_property
+    def datasets(self) -> DatasetService:
+        """Datasets."""
+        return DatasetService(
+            self.units,
+            store=self.store,
+            ids=self._ids,
+            signals=self.signals,
+            recognise=deferred.recognise,
+            sources=self.settings.sources,
+            lease=self._lease,
+            watch=self._watch(),
+        )
+
+    @cached_property
+    def studies(self) -> StudyService:
+        """Studies."""
+        return StudyService(self.units, ids=self._ids, signals=self.signals)
+
+    @cached_property
+    def comparisons(self) -> ComparisonService:
+        """Trials beside each other."""
+        return ComparisonService(
+            self.units, store=self.store, signals=self.signals, studies=self.studies, read_ranks=read_ranks
+        )
+
+    @cached_property
+    def life(self) -> StudyLife:
+        """What becomes of studies."""
+        return StudyLife(self.units, studies=self.studies, store=self.store, ids=self._ids, signals=self.signals)
+
+    @cached_property
+    def verdicts(self) -> VerdictService:
+        """Whether the best is better."""
+        return VerdictService(self.units, store=self.store, read_ranks=partial(read_ranks, pair_set="test"))
+
+    @cached_property
+    def importance(self) -> ImportanceService:
+        """What hyperparameters matter."""
+        return ImportanceService(self.units, estimate=deferred.importance)
+
+    @cached_property
+    def exports(self) -> ExportService:
+        """Trials as files."""
+        return ExportService(self.units, writers={"csv": deferred.csv_writer, "parquet": deferred.parquet_writer})
+
+    @cached_property
+    def transfers(self) -> TransferService:
+        """Studies as documents."""
+        return TransferService(self.units, ids=self._ids, signals=self.signals)
+
+    @cached_property
+    def events(self) -> EventService:
+        """What happened to studies."""
+        return EventService(self.units)
+
+    @cached_property
+    def trials(self) -> TrialService:
+        """The queue of trials."""
+        return TrialService(
+            self.units,
+            store=self.store,
+            ids=self._ids,
+            signals=self.signals,
+            suggester_for=deferred.suggester_for,
+            lease=self._lease,
+            watch=self._watch(),
+        )
+
+    @cached_property
+    def own_trials(self) -> OwnTrialService:
+        """Points that clients give."""
+        return OwnTrialService(self.units, ids=self._ids, signals=self.signals)
+
+    @cached_property
+    def asking(self) -> AskingService:
+        """Trials that clients train."""
+        lease = timedelta(seconds=self.settings.ask_lease_s)
+        return AskingService(self.units, trials=self.trials, new_token=_new_token, lease=lease)
+
+    @cached_property
+    def warm_starts(self) -> WarmStartService:
+        """What studies learn from others."""
+        return WarmStartService(self.units)
+
+    # Models and aliases
+
+    @cached_property
+    def gates(self) -> GateService:
+        """What an alias's move is judged by."""
+        return GateService(
+            self.units,
+            store=self.store,
+            read_ranks=partial(read_ranks, pair_set="test"),
+            defaults=self.settings.gates,
+        )
+
+    @cached_property
+    def tables(self) -> TableService:
+        """Tables of neighbours."""
+        return TableService(
+            self.units,
+            store=self.store,
+            ids=self._ids,
+            signals=self.signals,
+            lease=self._lease,
+            watch=self._watch(),
+            n_neighbours=self.settings.neighbours_kept,
+        )
+
+    @cached_property
+    def aliases(self) -> AliasService:
+        """Aliases."""
+        return AliasService(self.units, gates=self.gates)
+
+    @cached_property
+    def models(self) -> ModelService:
+        """Models."""
+        return ModelService(
+            self.units,
+            store=self.store,
+            ids=self._ids,
+            signals=self.signals,
+            lease=self._lease,
+            watch=self._watch(),
+            aliases=self.aliases,
+            default_gates=self.settings.gates,
+            tables=self.tables,
+        )
+
+    @cached_property
+    def retrainings(self) -> RetrainingService:
+        """Retrainings on new plays."""
+        return RetrainingService(
+            self.units,
+            ids=self._ids,
+            signals=self.signals,
+            datasets=self.datasets,
+            studies=self.studies,
+            models=self.models,
+            gather=self._gather,
+            schedule=self.settings.retrain_cron,
+            latest_tick=latest_tick,
+        )
+
+    @cached_property
+    def differences(self) -> DifferenceService:
+        """How models differ."""
+        return DifferenceService(self.units, store=self.store, compare=deferred.compare)
+
+    # Serving
+
+    @cached_property
+    def overlays(self) -> LiveCatalogue:
+        """What the catalogue says of songs."""
+        return LiveCatalogue(partial(catalogue_changes, self.units), clock=self._clock)
+
+    @cached_property
+    def live(self) -> LiveIndexes:
+        """The models that serve."""
+        return LiveIndexes(
+            targets=lambda: [*self.aliases.targets(), *self.shadows.targets(), *self.exposing.targets()],
+            store=self.store,
+            load=self._load_model,
+            overlays=self.overlays,
+            tables=self.tables.ready,
+            take_table=deferred.take_table,
+            kept_up_to=self.settings.left_models_kept_up_to,
+            poll_s=self.settings.alias_poll_s,
+        )
+
+    @cached_property
+    def shadows(self) -> ShadowService:
+        """Challengers beside aliases."""
+        sample = random.Random().random  # noqa: S311 - a sample, no secret: 5 us less a request
+        return ShadowService(self.units, ids=self._ids, sample=sample)
+
+    @cached_property
+    def serving(self) -> ServingService:
+        """Neighbours and songs."""
+        return ServingService(self.live)
+
+    @cached_property
+    def listeners(self) -> LiveListeners:
+        """Who was erased, and whether histories may be cached."""
+        return LiveListeners(ListenerService(self.units, has_cache=self.cache is not None).changes)
+
+    @cached_property
+    def _histories(self) -> UserHistories:
+        return UserHistories(self.units, listeners=self.listeners, cache=self.cache)
+
+    @cached_property
+    def recommending(self) -> RecommendingService:
+        """Recommendations."""
+        return RecommendingService(self._histories, live=self.live, clock=self._clock, defaults=self._options)
+
+    @cached_property
+    def plays(self) -> PlayService:
+        """Plays as they come."""
+        return PlayService(self._histories, clock=self._clock)
+
+    @cached_property
+    def users(self) -> UserService:
+        """Users."""
+        return UserService(
+            self.units,
+            histories=self._histories,
+            listeners=self.listeners,
+            live=self.live,
+            clock=self._clock,
+            options=self._options,
+        )
+
+    @cached_property
+    def catalogue(self) -> CatalogueService:
+        """Songs as clients tell them."""
+        return CatalogueService(self.units, live=self.live, poke=self.live.poke)
+
+    # Experiments
+
+    @cached_property
+    def _segments(self) -> UserSegments:
+        return UserSegments(self._histories, live=self.live, options=self._options)
+
+    @cached_property
+    def experiments(self) -> ExperimentService:
+        """Experiments."""
+        return ExperimentService(self.units, ids=self._ids, aliases=self.aliases, live=self.live)
+
+    @cached_property
+    def exposing(self) -> ExposingService:
+        """Answers within experiments."""
+        return ExposingService(
+            self.units, segments=self._segments, listeners=self.listeners, live=self.live, clock=self._clock
+        )
+
+    @cached_property
+    def exposures(self) -> ExposureService:
+        """Who saw which variant."""
+        return ExposureService(self.units, segments=self._segments, clock=self._clock)
+
+    @cached_property
+    def interleaving(self) -> InterleavingService:
+        """Two variants in one list."""
+        return InterleavingService(self.units)
+
+    @cached_property
+    def snapshots(self) -> SnapshotService:
+        """What was found in plays, kept."""
+        return SnapshotService(self.units)
+
+    @cached_property
+    def experiment_results(self) -> ExperimentResultsService:
+        """What experiments show."""
+        return ExperimentResultsService(self.units, snapshots=self.snapshots, estimate=deferred.estimate)
+
+    @cached_property
+    def calibration(self) -> CalibrationService:
+        """How offline and online differences go together."""
+        return CalibrationService(self.units, gates=self.gates, online=self.experiment_results.online_lifts)
+
+    # Who may call, and how often
+
+    @cached_property
+    def keys(self) -> KeyService:
+        """Keys."""
+        return KeyService(self.units, ids=self._ids, new_secret=_new_token)
+
+    @cached_property
+    def known_keys(self) -> KnownKeys:
+        """The keys that this process has read."""
+        return KnownKeys(usable=self.keys.usable, note_use=self.keys.note_use, outlives_s=self.settings.keys_outlive_s)
+
+    @cached_property
+    def rate_limits(self) -> RateLimits:
+        """How often they may."""
+        return RateLimits(self.settings.rate_limits, redis_url=self.settings.redis_url)
 
 
 def recommendation_options(settings: Settings) -> RecommendationOptions:
@@ -301,95 +441,6 @@ def recommendation_options(settings: Settings) -> RecommendationOptions:
     )
 
 
-def _watch(settings: Settings) -> LeaseWatch:
-    return SteadyLeaseWatch(lease_s=settings.lease_s)
-
-
-def _suggester_for(spec: StudySpec) -> Suggester:
-    """What the study asks for, beneath what makes one objective of two."""
-    suggester = _single_suggester_for(spec)
-    if spec.objectives:
-        suggester = ScalarisingSuggester(suggester, names=spec.objectives, seed=spec.seed)
-    return suggester
-
-
-def _single_suggester_for(spec: StudySpec) -> Suggester:
-    if spec.algorithm == "random":
-        return RandomSearch(spec.space, spec.seed)
-    # Imported when it is first needed: a server only suggests to clients that ask, and starts without scikit-learn.
-    from app.adapters.bayes_opt import suggester_for  # noqa: PLC0415
-
-    return suggester_for(spec)
-
-
 def _new_token() -> str:
     """256 random bits, in letters, digits, `-` and `_`."""
     return secrets.token_urlsafe(32)
-
-
-def _signals(settings: Settings) -> Signals:
-    if settings.redis_url is None:
-        return PollingSignals()
-    from app.adapters.redis.signals import RedisSignals  # noqa: PLC0415 - Redis is loaded by who has one
-
-    return RedisSignals(settings.redis_url)
-
-
-def _history_cache(settings: Settings) -> "RedisHistories | None":
-    if settings.redis_url is None:
-        return None
-    from app.adapters.redis.histories import RedisHistories  # noqa: PLC0415
-
-    return RedisHistories(settings.redis_url, n_kept=settings.history_length)
-
-
-def _recognise(path: Path) -> Literal["parquet", "csv"]:
-    from app.adapters.sources import recognise  # noqa: PLC0415 - Arrow is loaded by who needs it
-
-    return recognise(path)
-
-
-def _csv(columns: dict[str, type], pages: Iterator[list[dict[str, Any]]]) -> Iterator[bytes]:
-    from app.adapters.exporting import csv_bytes  # noqa: PLC0415
-
-    return csv_bytes(columns, pages)
-
-
-def _parquet(columns: dict[str, type], pages: Iterator[list[dict[str, Any]]]) -> Iterator[bytes]:
-    from app.adapters.exporting import parquet_bytes  # noqa: PLC0415
-
-    return parquet_bytes(columns, pages)
-
-
-def _importance(found: Observed) -> Importance:
-    from app.adapters.importance import importance  # noqa: PLC0415
-
-    return importance(found)
-
-
-def _estimate(control: Moments, treatment: Moments, *, day: int = -1, alpha: float = 0.05) -> Estimate | Unknown:
-    """By the adapter, which is only loaded when the first experiment is read."""
-    from app.adapters.experiment_effects import estimate  # noqa: PLC0415 - a server may never need it
-
-    return estimate(control, treatment, day=day, alpha=alpha)
-
-
-def _compare(one: Kept, other: Kept, /, *, k: int, segment_column: str | None) -> Difference:
-    from app.adapters.model_comparison import StoredDifference  # noqa: PLC0415
-    from app.adapters.table_files import read_model_and_table  # noqa: PLC0415
-
-    stored = (read_model_and_table(each.files, each.table, model_id=each.model_id) for each in (one, other))
-    return StoredDifference(*stored, k=k, segment_column=segment_column)
-
-
-def _load(folder: Path, model_id: str) -> LiveModel:
-    from app.adapters.model_files import load_model  # noqa: PLC0415
-
-    return load_model(folder, model_id)
-
-
-def _take_table(model: LiveModel, folder: Path) -> LiveModel:
-    from app.adapters.live_model import LoadedModel  # noqa: PLC0415
-    from app.adapters.table_files import take_table  # noqa: PLC0415
-
-    return take_table(model, folder) if isinstance(model, LoadedModel) else model

@@ -309,12 +309,12 @@ def import_plays(
 @contextmanager
 def _container(settings: "Settings | None" = None) -> Iterator["Container"]:
     """The services; on the environment's settings and a database that is up to date, where none are given."""
-    from app.bootstrap import build
+    from app.bootstrap import Container
 
     if settings is None:
         settings = _settings()
         _check_database(settings)
-    container = build(settings)
+    container = Container(settings)
     try:
         yield container
     finally:

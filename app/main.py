@@ -60,7 +60,7 @@ from app.api.problems import problems, tell_problems
 from app.api.served import ServedAliases
 from app.api.shadowed import written_neighbours
 from app.api.stop_signals import at_stop
-from app.bootstrap import Container, build
+from app.bootstrap import Container
 from app.config import load
 from app.log import configure
 
@@ -69,7 +69,7 @@ def app_from_environment() -> FastAPI:
     """The app that the environment describes, for `uvicorn --factory`. Raises: InvalidSettings."""
     settings = load()
     configure(level=settings.log_level, log_format=settings.log_format)
-    return create_app(build(settings))
+    return create_app(Container(settings))
 
 
 def create_app(container: Container) -> FastAPI:

@@ -16,7 +16,8 @@ def test_the_article_is_compared_by_both_sides(tmp_path: Path, capsys: pytest.Ca
     plays = tmp_path / "plays.parquet"
     article.write_plays(plays, n_songs=200, n_plays=4_000)
     done = article.compared(plays, sample=0.5, n_trials=2, n_looped=40, seed=0)
-    assert [len(side.points) for side in (done.segue, done.script)] == [2, 2]
+    assert [len(side.points) for side in (done.segue, done.script, done.same)] == [2, 2, 2]
+    assert done.same.cost == done.script.cost
     assert done.n_pairs == 40
     assert done.scale > 1
     assert done.prepared_s > 0

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from app.adapters.sql.engine import create_engine
 from app.adapters.sql.migrating import is_current
-from app.bootstrap import Container, build
+from app.bootstrap import Container
 from app.cli import cli
 from app.config import load
 from app.domain.datasets import Dataset, DatasetState
@@ -79,7 +79,7 @@ def refused(result: Result) -> str:
 
 @contextmanager
 def container() -> Iterator[Container]:
-    built = build(load())
+    built = Container(load())
     try:
         yield built
     finally:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from app.bootstrap import Container, build
+from app.bootstrap import Container
 from app.config import Settings
 from app.domain.models import IndexLimits
 from app.domain.plays import Play
@@ -101,7 +101,7 @@ def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queu
 def main() -> int:
     """Run until asked to stop; gives the exit code."""
     settings = settings_of_environment()
-    container = build(settings, gather=partial(_gathered, memory_limit=settings.duckdb_memory_limit))
+    container = Container(settings, gather=partial(_gathered, memory_limit=settings.duckdb_memory_limit))
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: asked.put(received))  # the one call that a handler may make safely

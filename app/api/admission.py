@@ -120,6 +120,7 @@ class Turn:
         self._on_refused = on_refused
         self._most_let_in = FEWEST
         self._n_arrived = 0
+        self._n_refused = 0
         self._n_come_up = 0
         self._began_s = 0.0
         self._was_full = False
@@ -130,7 +131,10 @@ class Turn:
         if self._n_arrived == 0:
             asyncio.get_running_loop().call_soon(self._end_of_arrivals)
         self._n_arrived += 1
-        return self._n_arrived > self._most_let_in
+        if self._n_arrived <= self._most_let_in:
+            return False
+        self._n_refused += 1
+        return True
 
     def is_late(self) -> bool:
         """Whether one more that comes up does so too late; the first begins the turn."""
@@ -147,9 +151,9 @@ class Turn:
         return True
 
     def _end_of_arrivals(self) -> None:
-        n_refused = self._n_arrived - self._most_let_in
-        self._n_arrived = 0
-        if n_refused > 0:
+        n_refused = self._n_refused
+        self._n_arrived = self._n_refused = 0
+        if n_refused:
             self._was_full = True
             self._on_refused(n_refused)
 

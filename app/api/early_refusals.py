@@ -47,7 +47,8 @@ class EarlyRefusals(HttpToolsProtocol):
             super().on_headers_complete()
             return
         request_id, body = refusal(self.url.partition(b"?")[0])
-        is_kept = self.parser.should_keep_alive()
+        # A client that waits to be asked for the body does not send it now: what comes next would be taken for it.
+        is_kept = self.parser.should_keep_alive() and not self.expect_100_continue
         rest = REST % (b"" if is_kept else b"connection: close\r\n", len(body), request_id.encode(), body)
         self.transport.write(self._first_lines() + rest)
         if is_kept:
@@ -66,7 +67,7 @@ class EarlyRefusals(HttpToolsProtocol):
             super().on_message_complete()
 
     def _refuses(self) -> bool:
-        if self._gate is None or self.flow.write_paused:
+        if self._gate is None or self.flow.write_paused or self.transport.is_closing():
             return False
         before: RequestResponseCycle | None = self.cycle
         is_free = before is None or before.response_complete

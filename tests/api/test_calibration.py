@@ -1,7 +1,6 @@
 """The ledger over HTTP: pages, what all experiments say, and what is declined."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,10 @@ def no_lifts(_experiment: Experiment) -> Sequence[OnlineLift]:
 def world(sqlite_url: str, tmp_path: Path) -> Iterator[World]:
     built = container_on(sqlite_url, tmp_path / "store")
     units = built.experiments._units
-    container = replace(built, calibration=CalibrationService(units, gates=built.gates, online=no_lifts))
-    app = app_on(container)
+    built.calibration = CalibrationService(units, gates=built.gates, online=no_lifts)
+    app = app_on(built)
     with client_of(app) as client:
-        yield World(container, app, client)
+        yield World(built, app, client)
 
 
 def measured(value: float) -> Measured:

@@ -178,13 +178,20 @@ async def test_the_body_of_who_is_refused_is_let_go_and_the_next_is_answered(bod
     assert answer.endswith(b"POST plays" if b"plays" in body or b"pla" in body else b"POST ")
 
 
-@pytest.mark.parametrize("request_line", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n"])
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    ],
+)
 @pytest.mark.anyio
-async def test_a_connection_that_is_not_kept_ends_with_the_refusal(request_line: bytes) -> None:
+async def test_a_connection_that_is_not_kept_ends_with_the_refusal(request_head: bytes) -> None:
     line = Line()
     line.fall_behind()
     await filled(line)
-    ((status, answer),) = await line.ask(request_line)
+    ((status, answer),) = await line.ask(request_head)
     assert status == 503
     assert b"\r\nconnection: close\r\n" in answer
     assert line.wire.is_closed

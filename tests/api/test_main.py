@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.adapters.sql.migrating import upgrade
-from app.bootstrap import build
+from app.bootstrap import Container
 from app.config import load
 from app.main import app_from_environment
 from tests.api.world import client_of
@@ -17,7 +17,7 @@ def test_the_environment_makes_an_app_that_follows_the_aliases(monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SEGUE_DATA_DIR", str(tmp_path))
     upgrade(f"sqlite:///{tmp_path / 'segue.db'}")
-    container = build(load())
+    container = Container(load())
     give_key(container)
     container.stop()
     with client_of(app_from_environment()) as client:

@@ -3,7 +3,7 @@
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.adapters.sql import tables
-from app.bootstrap import Container, build
+from app.bootstrap import Container
 from app.config import load
 from app.domain.datasets import Dataset
 from app.domain.models import IndexFacts
@@ -146,10 +146,11 @@ def container_on(database_url: str, data_dir: Path, **settings: Any) -> Containe
         alias_poll_s=60,
         **settings,
     )
-    container = build(settings_of_world, load_model=five_songs)
+    container = Container(settings_of_world, load_model=five_songs)
     give_key(container)
     catalogue = CatalogueService(container.catalogue._units, live=container.live, poke=container.live.look)
-    return replace(container, catalogue=catalogue)
+    container.catalogue = catalogue
+    return container
 
 
 def app_on(container: Container) -> FastAPI:

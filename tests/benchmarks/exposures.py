@@ -33,7 +33,7 @@ from urllib.parse import quote
 import numpy as np
 import psutil
 
-from app.bootstrap import Container, build
+from app.bootstrap import Container
 from app.config import Settings, load
 from app.domain.experiments.experiment import Experiment, ExperimentSpec, Variant
 from app.domain.experiments.metrics import MetricRole, from_preset
@@ -108,7 +108,7 @@ def settings_on(folder: Path, url: str) -> Settings:
 
 def measured(settings: Settings, model_id: str, *, n_rounds: int, n_users: int) -> dict[str, list[Cost]]:
     """Each kind's cost in each round."""
-    container = build(settings)
+    container = Container(settings)
     costs: dict[str, list[Cost]] = {kind: [] for kind in KINDS}
     users = [user_id(number) for number in np.random.default_rng(0).permutation(N_USERS)[:n_users].tolist()]
     try:

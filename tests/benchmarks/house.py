@@ -2,21 +2,23 @@
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from app.adapters.sql.migrating import upgrade
-from app.bootstrap import Container, build
+from app.bootstrap import Container
 from app.config import load
 from app.domain.datasets import Dataset, DatasetSpec, DatasetState, SourceReference
+from app.domain.errors import BudgetSpent
 from app.domain.listening import Preparation
 from app.domain.training import DEFAULT_TRAINER, Trainer
 from app.domain.tuning.pruning import Pruning
 from app.domain.tuning.search_space import Parameter, Value, preset
 from app.domain.tuning.study import OPEN_STATES, Study, StudySpec
+from app.services.own_trials import OwnTrial
 from app.services.studies import StudyView
 from tests.processes import worker
 
@@ -49,8 +51,12 @@ class House:
         epochs: int = 3,
         overrides: Mapping[str, Parameter | Value] = MappingProxyType({}),
         pruning: Pruning | None = None,
+        points: Sequence[Mapping[str, Value]] = (),
     ) -> StudyView:
-        """The article's study, or one that differs in its space or prunes its trials, once it has ended."""
+        """The article's study, or one that differs in its space or prunes its trials, once it has ended.
+
+        With `points` the first trials are those, whatever would be suggested.
+        """
         spec = StudySpec(
             name="benchmark",
             dataset_id=self.dataset.id,
@@ -63,14 +69,25 @@ class House:
             baselines=baselines,
             pruning=pruning,
         )
-        created = self.container.studies.create(spec)
-        if not isinstance(created, Study):
-            raise TypeError(created)
+        created = self._created(spec, points)
         while (view := self.container.studies.get(created.id)).study.state in OPEN_STATES:
             time.sleep(0.05)
         if view.study.failure is not None:
             raise RuntimeError(view.study.failure.reason)
         return view
+
+    def _created(self, spec: StudySpec, points: Sequence[Mapping[str, Value]]) -> Study:
+        while True:
+            created = self.container.studies.create(spec)
+            if not isinstance(created, Study):
+                raise TypeError(created)
+            try:
+                if points:
+                    self.container.own_trials.add(created.id, [OwnTrial(parameters=dict(point)) for point in points])
+            except BudgetSpent:  # the worker was quicker and has a suggestion under way
+                self.container.studies.cancel(created.id)
+            else:
+                return created
 
 
 @contextmanager
@@ -85,7 +102,7 @@ def house(plays: Path, *, slots: int, preparation: Preparation = Preparation()) 
             poll_interval_s=0.1,
         )
         upgrade(settings.database_url)
-        container = build(settings)
+        container = Container(settings)
         try:
             with worker(settings):
                 yield House(container, _prepared(container, preparation))

@@ -12,7 +12,7 @@ import pyarrow as pa
 from app.adapters.corpus import Histories
 from app.adapters.model_files import write_model
 from app.adapters.sql.migrating import upgrade
-from app.bootstrap import Container, build
+from app.bootstrap import Container
 from app.config import Settings
 from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows, unit_rows
 from app.domain.models import IndexLimits
@@ -94,7 +94,7 @@ def histories(n_songs: int) -> Histories:
 def publish_model(settings: Settings, *, n_songs: int, dim: int, limits: IndexLimits = DEFAULTS, seed: int = 0) -> str:
     """Migrate the settings' database and make such a model live as production, all states walked through; its id."""
     upgrade(settings.database_url)
-    container = build(settings)
+    container = Container(settings)
     try:
         give_key(container)
         container.models.promote(_completed_study(container).id)

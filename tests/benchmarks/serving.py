@@ -36,7 +36,7 @@ import uvicorn
 from fastapi import FastAPI, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.bootstrap import build
+from app.bootstrap import Container
 from app.config import Settings, load
 from app.loading import loading
 from app.log import configure
@@ -174,7 +174,7 @@ def serve(folder: Path, *, n_songs: int, dim: int, others: Sequence[str]) -> Non
     configure(level=settings.log_level, log_format=settings.log_format)
     give_way_often()  # as `segue serve` does
     with loading():
-        container = build(settings)
+        container = Container(settings)
         app = create_app(container)
         _mount_others(app, others, n_songs=n_songs, dim=dim)
     container.live.look()

@@ -30,7 +30,7 @@ from app.loading import loading
 with loading():
     from app.adapters.artifacts import FolderArtifactStore
     from app.adapters.sql.unit_of_work import SqlUnitOfWork
-    from app.bootstrap import build
+    from app.bootstrap import Container
     from app.services.trials import TrialService
     from worker.runner import COMMAND, Runner
 
@@ -169,7 +169,7 @@ def _run_worker(fate: Fate, passes: Passes) -> None:
     names = vars(program)
     names["Runner"] = new_runner
     if fate.clock is not None:
-        names["build"] = functools.partial(build, clock=JumpingClock(fate.clock))
+        names["Container"] = functools.partial(Container, clock=JumpingClock(fate.clock))
     if fate.worker_id is not None:
         names["new_worker_id"] = lambda: fate.worker_id
     sys.exit(program.main())

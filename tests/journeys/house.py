@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from app.bootstrap import Container, build
+from app.bootstrap import Container
 from app.config import Settings, load
 from app.domain.datasets import Dataset, DatasetState
 from app.domain.gates import GateLimits
@@ -268,7 +268,7 @@ def settings_for(
 @contextmanager
 def opened(settings: Settings, compiled: Compiled) -> Iterator[House]:
     """A house for as long as the block runs."""
-    house = House(settings=settings, container=build(settings), compiled=compiled)
+    house = House(settings=settings, container=Container(settings), compiled=compiled)
     try:
         give_key(house.container)
         yield house
