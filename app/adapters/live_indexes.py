@@ -6,8 +6,8 @@
 
 Models that are live take their tables of neighbours up afterwards, in the same way (`table_uptake`).
 A request takes one reference and keeps it to its end, so a swap fails none. The models that an alias has left last stay
-loaded as long as they have few songs, so that going back takes no time; others are freed with the last request. While
-the database is away, what is loaded serves on.
+loaded as long as they have few songs, so that going back takes no longer than their files take to be verified; others
+are freed with the last request. While the database is away, what is loaded serves on.
 """
 
 import logging
@@ -246,12 +246,23 @@ class LiveIndexes:
         return Live(alias.name, alias.generation, over[alias.model_id], segments)
 
     def _loaded(self, target: AliasTarget) -> dict[str, LiveModel]:
-        """Every model of the alias by its id, those that are loaded already as they are."""
-        known = self._all_loaded()
+        """Every model of the alias by its id, those that are live under any alias or generation as they are."""
+        live = {model_id: model for models in self._as_loaded.values() for model_id, model in models.items()}
         return {
-            model_id: known.get(model_id) or self._load(self._store.open(KIND, target.files_of(model_id)), model_id)
+            model_id: live.get(model_id) or self._brought_back(target, model_id)
             for model_id in target.alias.bundle.models()
         }
+
+    def _brought_back(self, target: AliasTarget, model_id: str) -> LiveModel:
+        """A model from its files, verified also where it is still loaded: what it maps may have been damaged."""
+        try:
+            folder = self._store.open(KIND, target.files_of(model_id))
+        except Exception:
+            for models in self._left.values():
+                models.pop(model_id, None)  # its files may be mended by others in their place
+            raise
+        left = self._all_loaded().get(model_id)
+        return self._load(folder, model_id) if left is None or not self._uptake.is_sound(model_id) else left
 
     def _load_failed(self, target: AliasTarget, error: Exception, *, earlier: _Failure | None) -> None:
         n_attempts = 1 if earlier is None or earlier.target != target else earlier.n_attempts + 1

@@ -72,6 +72,17 @@ class TableUptake:
         """Whether the model has taken its table up."""
         return model_id in self._taken
 
+    def is_sound(self, model_id: str) -> bool:
+        """Whether the files of the table that the model has taken up, if it has, are as they were; else it has none."""
+        if model_id in self._taken:
+            try:
+                self._store.open(KIND, self._taken[model_id][0])
+            except Exception:
+                _log.exception("The table of model %s is damaged.", model_id)
+                del self._taken[model_id]
+                return False
+        return True
+
     def refusal(self, model_id: str) -> str | None:
         """Why the model's table is not taken up; None where nothing is wrong with it."""
         refusal = self._refusals.get(model_id)

@@ -169,6 +169,20 @@ class TestGoingBack:
         self.moved(world, indexes, 1, 2, 2, 1)
         assert world.loaded == ["mdl_1", "mdl_2"]
 
+    def test_damage_done_meanwhile_is_noticed_and_once_mended_it_is_loaded_anew(self, world: World) -> None:
+        indexes = world.follower(kept_up_to=1)
+        self.moved(world, indexes, 1, 2)
+        world.damage(1)
+        world.point(1, generation=3)
+        indexes.look()
+        assert live(indexes) == ("mdl_2", 2)
+        assert "title.txt" in str(error_of(indexes))
+        (world.folder / "mdl_1-1" / "title.txt").write_text("fine")
+        world.now_s += LONGEST_PAUSE_S
+        indexes.look()
+        assert live(indexes) == ("mdl_1", 3)
+        assert world.loaded == ["mdl_1", "mdl_2", "mdl_1"]
+
     def test_it_comes_back_with_its_table(self, world: World) -> None:
         world.publish_table(1)
         indexes = world.follower(kept_up_to=1)
@@ -177,6 +191,17 @@ class TestGoingBack:
         self.moved(world, indexes, 2, 1)
         assert indexes.get("production").model is tabled
         assert indexes.status().aliases[0].has_table
+
+    def test_a_table_that_was_damaged_meanwhile_is_refused_and_its_model_serves_without(self, world: World) -> None:
+        world.publish_table(1)
+        indexes = world.follower(kept_up_to=1)
+        self.moved(world, indexes, 1, 2)
+        (world.folder.parent / "neighbours" / "nbt_1-1" / "table.json").write_text("mdl_2")
+        self.moved(world, indexes, 1)
+        assert world.loaded == ["mdl_1", "mdl_2", "mdl_1"]
+        (status,) = indexes.status().aliases
+        assert not status.has_table
+        assert "table.json" in str(status.neighbours_error)
 
     def test_a_table_that_is_ready_meanwhile_is_taken_up(self, world: World) -> None:
         indexes = world.follower(kept_up_to=1)

@@ -41,10 +41,10 @@ PATIENT_LEASE_S = 6.0
 QUICK = 1
 """Epochs of a trial that is over at once."""
 
-SLOW = 250
+SLOW = 500
 """Epochs of a trial that takes some seconds: long enough to be caught in the middle."""
 
-LONG = 3 * SLOW
+LONG = 2 * SLOW
 """Epochs of a trial that outlives the start of another worker."""
 
 ENDLESS = 1000
