@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from app.adapters import artifacts
 from app.adapters.artifacts import FolderArtifactStore
-from app.domain.errors import StorageFull
+from app.domain.errors import DamagedArtifact, StorageFull
 
 IDENTITY = "mdl_0123456789abcdef0123456789abcdef-1"
 UPLOAD = "upl_0123456789abcdef0123456789abcdef"
@@ -91,3 +92,75 @@ def test_a_published_folder_holds_the_files_and_a_manifest_alone(store: FolderAr
         (staged / "a").write_bytes(b"content")
         store.publish(staged, "models", IDENTITY)
     assert files_below(tmp_path) == [f"models/{IDENTITY}/a", f"models/{IDENTITY}/manifest.json"]
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read whole, in order."""
+    names: list[str] = []
+    sha256 = artifacts._sha256
+
+    def noting(path: Path) -> str:
+        names.append(path.name)
+        return sha256(path)
+
+    monkeypatch.setattr(artifacts, "_sha256", noting)
+    return names
+
+
+def published(store: FolderArtifactStore) -> Path:
+    with store.stage() as staged:
+        (staged / "a").write_bytes(b"one")
+        (staged / "b").write_bytes(b"two")
+        store.publish(staged, "models", IDENTITY)
+    return store.open("models", IDENTITY)
+
+
+def test_files_that_nobody_has_written_to_since_are_not_read_again(
+    store: FolderArtifactStore, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "SETTLED_NS", -(10**10))
+    folder = published(store)
+    reads.clear()
+    assert store.open("models", IDENTITY) == folder
+    assert reads == []
+    time.sleep(0.05)  # a clock of files may tick no more often
+    (folder / "b").write_bytes(b"tvo")
+    with pytest.raises(DamagedArtifact, match="b was altered"):
+        store.open("models", IDENTITY)
+    assert reads == ["b"]
+    (folder / "b").write_bytes(b"two")
+    store.open("models", IDENTITY)
+    assert reads == ["b", "b"]
+
+
+def test_a_file_put_in_the_place_of_another_with_its_times_is_read(
+    store: FolderArtifactStore, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "SETTLED_NS", -(10**10))
+    folder = published(store)
+    times = (folder / "a").stat()
+    (folder.parent.parent / "other").write_bytes(b"eno")
+    (folder.parent.parent / "other").replace(folder / "a")
+    os.utime(folder / "a", ns=(times.st_atime_ns, times.st_mtime_ns))
+    with pytest.raises(DamagedArtifact, match="a was altered"):
+        store.open("models", IDENTITY)
+
+
+def test_files_just_written_are_read_each_time(store: FolderArtifactStore, reads: list[str]) -> None:
+    published(store)
+    reads.clear()
+    store.open("models", IDENTITY)
+    assert reads == ["a", "b"]
+
+
+def test_what_is_remembered_is_bounded(
+    store: FolderArtifactStore, reads: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artifacts, "SETTLED_NS", -(10**10))
+    monkeypatch.setattr(artifacts, "MOST_REMEMBERED", 1)
+    published(store)
+    reads.clear()
+    store.open("models", IDENTITY)
+    assert reads == ["a", "b"]
+    assert len(store._sound) == 1
