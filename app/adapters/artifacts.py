@@ -103,7 +103,7 @@ class FolderArtifactStore:
         marks = (file.sha256, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         if self._sound.get(path) == marks:
             return
-        _verify(path, file, where=where)
+        _compare(path, file, where=where)
         if time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) > SETTLED_NS:
             if len(self._sound) >= MOST_REMEMBERED:
                 self._sound.clear()
@@ -268,7 +268,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return {"staged": manifest.get("staged"), "files": files}
 
 
-def _verify(path: Path, file: StoredFile, *, where: str) -> None:
+def _compare(path: Path, file: StoredFile, *, where: str) -> None:
     size_bytes = path.stat().st_size
     if size_bytes != file.size_bytes:
         raise DamagedArtifact(f"{where}: {file.name} has {size_bytes} bytes instead of {file.size_bytes}.")

@@ -31,9 +31,8 @@ from app.domain.filtering import (
     text_of,
 )
 from app.domain.recommending import LEAST_PROFILE, History
-from app.domain.serving import LiveModel, Neighbour, Recommendation, Song
+from app.domain.serving import SCORE_DECIMALS, LiveModel, Neighbour, Song, told_songs
 
-SCORE_DECIMALS = 6
 MASKS_KEPT = 16
 
 SPARE = 16
@@ -221,15 +220,7 @@ class LaidOverModel:
 
     def written_songs(self, rows: Sequence[int], scores: Sequence[float | None]) -> bytes:
         """Songs and their scores as a JSON array of recommendations."""
-        return orjson.dumps([self._recommended(row, score) for row, score in zip(rows, scores, strict=True)])
-
-    def _recommended(self, row: int, score: float | None) -> Recommendation:
-        song_id, title, artist = self.names(row)
-        rounded = None if score is None else round(score, SCORE_DECIMALS)
-        told: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": rounded}
-        if self.is_provisional(row):
-            told["provisional"] = True
-        return told
+        return orjson.dumps(told_songs(self, rows, scores))
 
     # Filters
 

@@ -25,10 +25,9 @@ from app.domain.embedding import Matrix
 from app.domain.errors import DamagedArtifact
 from app.domain.filtering import Mask, Rows, Scores, SongFilter, best_passing, first_passing, masked
 from app.domain.recommending import History
-from app.domain.serving import Detail, Neighbour, Song
+from app.domain.serving import SCORE_DECIMALS, Detail, Neighbour, Song, told_songs
 
 NAMED_COLUMNS = ("song_id", "title", "artist", "n_plays")
-SCORE_DECIMALS = 6
 WRITTEN = b'%%b,"score":%%.%df}' % SCORE_DECIMALS
 """A song and its score as JSON, from the song as it is written."""
 
@@ -142,17 +141,7 @@ class LoadedModel:
         """Songs and their scores as a JSON array of recommendations."""
         written = self._written
         if written is None:
-            return orjson.dumps(
-                [
-                    {
-                        "song_id": self._ids[row],
-                        "title": self._titles[row],
-                        "artist": self._artists[row],
-                        "score": None if score is None else round(score, SCORE_DECIMALS),
-                    }
-                    for row, score in zip(rows, scores, strict=True)
-                ]
-            )
+            return orjson.dumps(told_songs(self, rows, scores))
         return b"[%b]" % b",".join(
             [
                 WRITTEN % (written[row], score) if score is not None else WRITTEN_WITHOUT % written[row]

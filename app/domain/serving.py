@@ -19,6 +19,9 @@ from app.domain.models import Alias
 from app.domain.plays import PlayVerdict, Rejection
 from app.domain.recommending import History
 
+SCORE_DECIMALS = 6
+"""Decimals of a score in an answer: what a float32 holds."""
+
 T = TypeVar("T")
 
 Detail = str | int | float | bool | None
@@ -384,6 +387,19 @@ class LiveModel(Protocol):
     def history(self, user_id: str) -> History | None:
         """The user's plays in the model's dataset, newest first; None when it has none."""
         ...
+
+
+def told_songs(model: LiveModel, rows: Sequence[int], scores: Sequence[float | None]) -> list[Recommendation]:
+    """Songs of a model by their names, with their scores."""
+    answer: list[Recommendation] = []
+    for row, score in zip(rows, scores, strict=True):
+        song_id, title, artist = model.names(row)
+        rounded = None if score is None else round(score, SCORE_DECIMALS)
+        told: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": rounded}
+        if model.is_provisional(row):
+            told["provisional"] = True
+        answer.append(told)
+    return answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,7 @@ from app.domain.recommending import (
     segment_of_user,
     session_weights,
 )
-from app.domain.serving import Basis, LiveModel, Reason, Recommendation
-
-SCORE_DECIMALS = 6
-"""Decimals of a score in an answer: what a float32 holds."""
+from app.domain.serving import SCORE_DECIMALS, Basis, LiveModel, Reason, Recommendation, told_songs
 
 MOST_REASONS = 10
 """Songs heard that explain one recommendation at most."""
@@ -193,15 +190,7 @@ def segment_of(model: LiveModel, history: History) -> int | None:
 
 def told(model: LiveModel, found: Ranked, _used: Weighed | None = None) -> list[Recommendation]:
     """The songs by their names."""
-    answer: list[Recommendation] = []
-    for row, score in zip(found.rows, found.scores, strict=True):
-        song_id, title, artist = model.names(row)
-        rounded = None if score is None else round(score, SCORE_DECIMALS)
-        recommendation: Recommendation = {"song_id": song_id, "title": title, "artist": artist, "score": rounded}
-        if model.is_provisional(row):
-            recommendation["provisional"] = True
-        answer.append(recommendation)
-    return answer
+    return told_songs(model, found.rows, found.scores)
 
 
 def written(model: LiveModel, found: Ranked, _used: Weighed | None = None) -> bytes:

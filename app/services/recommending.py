@@ -110,9 +110,7 @@ class RecommendingService:
         """
         return self._for_user(user_id, alias=alias, by=by, wanted=wanted, tell=_telling(explain), wishes=wishes)
 
-    def written_recommendations(
-        self, user_id: str, *, alias: str = DEFAULT_ALIAS, k: int = 10
-    ) -> WrittenRecommendations:
+    def written_recommendations(self, user_id: str, *, alias: str = DEFAULT_ALIAS, k: int) -> WrittenRecommendations:
         """The same where nothing else is wished for, the songs written. Raises: as `recommendations`."""
         return self._for_user(user_id, alias=alias, by="profile", wanted=EVERY_SONG, tell=written, wishes={"k": k})
 

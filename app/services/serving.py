@@ -11,6 +11,7 @@ from app.domain.errors import InvalidRequest, MixCancelsOut, NoKnownSongs, Unkno
 from app.domain.filtering import Rows, Scores, SongFilter
 from app.domain.recommending import LEAST_PROFILE, check_k
 from app.domain.serving import (
+    SCORE_DECIMALS,
     Live,
     LiveModel,
     LiveModels,
@@ -32,8 +33,6 @@ MAX_SONGS_PER_PAGE = 100
 MAX_SONGS_PER_BATCH = 1_000
 
 MAX_WEIGHT = 1e6
-
-SCORE_DECIMALS = 6
 
 ALL = SongFilter()
 

@@ -12,7 +12,7 @@ from app.domain.errors import ModelNotLive, NothingLive
 from app.domain.filtering import Mask, Rows, Scores, SongFilter, text_of
 from app.domain.plays import HeardSong
 from app.domain.recommending import History
-from app.domain.serving import Detail, Live, LiveModel, Neighbour, Song
+from app.domain.serving import Detail, Live, LiveModel, Neighbour, Song, told_songs
 
 
 class BruteForceModel:
@@ -60,18 +60,7 @@ class BruteForceModel:
         return orjson.dumps(self.neighbours(row, k))
 
     def written_songs(self, rows: Sequence[int], scores: Sequence[float | None]) -> bytes:
-        songs = [self._songs[row] for row in rows]
-        return orjson.dumps(
-            [
-                {
-                    "song_id": song.song_id,
-                    "title": song.title,
-                    "artist": song.artist,
-                    "score": None if score is None else round(score, 6),
-                }
-                for song, score in zip(songs, scores, strict=True)
-            ]
-        )
+        return orjson.dumps(told_songs(self, rows, scores))
 
     def nearest(self, row: int, k: int) -> tuple[list[int], list[float]]:
         rows, scores = self.search(self._vectors[row], self.n_songs)
