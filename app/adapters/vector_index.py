@@ -273,7 +273,7 @@ INDEX_OF = {
 
 
 def _searched(index: faiss.Index, queries: Matrix, *, k: int, n_probed: int | None = None) -> Found:
-    if not np.isfinite(queries).all():
+    if not math.isfinite(np.vdot(queries, queries)):  # in half the time of np.isfinite(queries).all()
         msg = "Queries must be finite to be searched with."
         raise ValueError(msg)
     n_found = min(k, index.ntotal)
@@ -282,7 +282,7 @@ def _searched(index: faiss.Index, queries: Matrix, *, k: int, n_probed: int | No
         how = faiss.SearchParametersIVF()
         how.nprobe = n_probed
     found_scores, found = index.search(np.ascontiguousarray(queries, dtype=np.float32), n_found, params=how)
-    if len(queries) == 1 and n_found == k and found[0, -1] >= 0 and (found_scores[0, :-1] > found_scores[0, 1:]).all():
+    if len(queries) == 1 and n_found == k and found[0, -1] >= 0 and _is_falling(found_scores[0]):
         return found, found_scores  # a request's, nothing pads and no two scores are equal: it is in order
     found_scores[found < 0] = -np.inf
     rows = np.full((len(queries), k), -1, dtype=np.int64)
@@ -291,6 +291,10 @@ def _searched(index: faiss.Index, queries: Matrix, *, k: int, n_probed: int | No
     rows[:, :n_found] = np.take_along_axis(found, order, axis=1)
     scores[:, :n_found] = np.take_along_axis(found_scores, order, axis=1)
     return rows, scores
+
+
+def _is_falling(scores: NDArray[np.float32]) -> bool:
+    return not np.count_nonzero(scores[:-1] <= scores[1:])
 
 
 def _compared(candidates: NDArray[np.int64], queries: Matrix, vectors: Matrix, *, k: int) -> Found:

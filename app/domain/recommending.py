@@ -219,7 +219,7 @@ def merged(histories: Sequence[History], *, length: int) -> History:
             np.concatenate([np.empty(0, dtype=np.uint8), *map(_events, parts)]),
             np.concatenate([np.empty(0), *map(_strengths, parts)]),
         )
-    if (whole.played_at_ms[1:] < whole.played_at_ms[:-1]).all():  # as most are: two events do not share an instant
+    if not np.count_nonzero(whole.played_at_ms[1:] >= whole.played_at_ms[:-1]):  # as most: each has its own instant
         return whole if len(whole) <= length else whole.at(slice(length))
     events = _events(whole)
     part_of = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
@@ -311,8 +311,12 @@ def segment_of_user(segments: NDArray[np.integer]) -> int | None:
 
 def not_heard(
     found: NDArray[np.int64], scores: NDArray[np.float32], *, heard: NDArray[np.int64], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The first k of the songs found, best first, that are not among `heard`; the padding (-1) goes too."""
+) -> list[tuple[int, float]]:
+    """The first k songs found, best first, that are not among `heard`, with their scores; the padding (-1) goes too.
+
+    >>> not_heard(np.array([7, 4, -1]), np.array([0.5, 0.25, -np.inf]), heard=np.array([7]), k=2)
+    [(4, 0.25)]
+    """
     left_out = {-1, *heard.tolist()}  # of a few dozen songs, sooner than by arrays
-    new = list(islice((place for place, row in enumerate(found.tolist()) if row not in left_out), k))
-    return found[new], scores[new]
+    new = (scored for scored in zip(found.tolist(), scores.tolist(), strict=True) if scored[0] not in left_out)
+    return list(islice(new, k))

@@ -6,7 +6,7 @@
 The profile is of the whole history, or, where the request asks for it, of its last session alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -58,12 +58,12 @@ class Ranked:
     scores: list[float | None] = field(default_factory=list)
     steps: list[tuple[Basis, int]] = field(default_factory=list)
 
-    def take(self, basis: Basis, rows: Rows, scores: list[float] | None) -> None:
-        """Add what a basis gave."""
-        if len(rows):
-            self.rows.extend(rows.tolist())
-            self.scores.extend([None] * len(rows) if scores is None else scores)
-            self.steps.append((basis, len(rows)))
+    def take(self, basis: Basis, scored: Sequence[tuple[int, float | None]]) -> None:
+        """Add what a basis gave: rows and their scores."""
+        if scored:
+            self.rows.extend([row for row, _ in scored])
+            self.scores.extend([score for _, score in scored])
+            self.steps.append((basis, len(scored)))
 
 
 def weighed(model: LiveModel, history: History, *, options: RecommendationOptions, now_ms: int) -> Weighed:
@@ -119,8 +119,8 @@ def ranked(
     if asked.vector is None and asked.basis == "profile" and len(history):
         used = weighed_session(model, last_session(history))
     if used.vector is not None:
-        rows, scores = _nearest(model, used.vector, excluded=excluded, wanted=wanted, options=options, search=search)
-        found.take(used.basis, rows, scores.tolist())
+        scored = _nearest(model, used.vector, excluded=excluded, wanted=wanted, options=options, search=search)
+        found.take(used.basis, scored)
     if len(found.rows) < options.k and segment is not None:
         of_segment = partial(model.popular, segment=segment)
         _fill(model, found, "segment_popular", of_segment, excluded=excluded, wanted=wanted, k=options.k)
@@ -137,21 +137,25 @@ def _nearest(
     wanted: SongFilter,
     options: RecommendationOptions,
     search: Search | None,
-) -> tuple[Rows, NDArray[np.float32]]:
+) -> list[tuple[int, float]]:
     is_diverse = options.mmr_lambda < 1
     n_candidates = options.k * CANDIDATES_PER_SONG if is_diverse else options.k
     if narrows(wanted):
         rows, scores = model.search_within(vector, n_candidates, wanted=wanted, excluded=excluded)
+        scored = list(zip(rows.tolist(), scores.tolist(), strict=True))
     else:
         look = model.search if search is None else search
         rows, scores = look(vector, min(n_candidates + len(excluded), model.n_songs))
-        rows, scores = not_heard(rows, scores, heard=excluded, k=n_candidates)
+        scored = not_heard(rows, scores, heard=excluded, k=n_candidates)
     if not is_diverse:
-        return rows, scores
+        return scored
     chosen = most_marginally_relevant(
-        scores / np.linalg.norm(vector), model.query_rows(rows), k=options.k, weight=options.mmr_lambda
+        np.array([score for _, score in scored]) / np.linalg.norm(vector),
+        model.query_rows(np.array([row for row, _ in scored], dtype=np.int64)),
+        k=options.k,
+        weight=options.mmr_lambda,
     )
-    return rows[chosen], scores[chosen]
+    return [scored[place] for place in chosen]
 
 
 def narrows(wanted: SongFilter) -> bool:
@@ -180,7 +184,7 @@ def _fill(
     if wanted.max_per_artist is not None:
         is_kept = first_of_each(model.artists[np.concatenate([chosen, candidates])], wanted.max_per_artist)
         candidates = candidates[is_kept[len(chosen) :]]
-    found.take(basis, candidates[: k - len(chosen)], None)
+    found.take(basis, [(row, None) for row in candidates[: k - len(chosen)].tolist()])
 
 
 def segment_of(model: LiveModel, history: History) -> int | None:

@@ -144,20 +144,19 @@ class TestMerged:
 
 class TestNotHeard:
     def test_songs_heard_and_padding_are_left_out_and_the_order_stays(self) -> None:
-        rows, scores = not_heard(
+        scored = not_heard(
             np.array([4, 2, 7, 1, -1]),
-            np.array([0.9, 0.8, 0.7, 0.6, -np.inf], dtype=np.float32),
+            np.array([0.75, 0.5, 0.25, 0.125, -np.inf], dtype=np.float32),
             heard=np.array([2]),
             k=10,
         )
 
-        assert rows.tolist() == [4, 7, 1]
-        assert scores.tolist() == pytest.approx([0.9, 0.7, 0.6])
+        assert scored == [(4, 0.75), (7, 0.25), (1, 0.125)]
 
     def test_at_most_k_are_kept(self) -> None:
-        rows, _ = not_heard(np.arange(5), np.ones(5, dtype=np.float32), heard=np.array([0]), k=2)
+        scored = not_heard(np.arange(5), np.ones(5, dtype=np.float32), heard=np.array([0]), k=2)
 
-        assert rows.tolist() == [1, 2]
+        assert scored == [(1, 1.0), (2, 1.0)]
 
 
 class TestBounds:

@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Engine
 
-from app.adapters.sql.engine import create_engine, translated_errors
+from app.adapters.sql.engine import TranslatedErrors, create_engine
 
 MIGRATIONS = Path(__file__).resolve().parents[3] / "migrations"
 
@@ -23,7 +23,7 @@ def upgrade(database_url: str, *, revision: str = "head") -> None:
     """Run the migrations up to `revision`. Raises: Unavailable, StorageFull."""
     engine = create_engine(database_url)
     try:
-        with translated_errors(), engine.begin() as connection:
+        with TranslatedErrors(), engine.begin() as connection:
             config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
@@ -33,6 +33,6 @@ def upgrade(database_url: str, *, revision: str = "head") -> None:
 
 def is_current(engine: Engine) -> bool:
     """Whether the database has every migration. Raises: Unavailable."""
-    with translated_errors(), engine.connect() as connection:
+    with TranslatedErrors(), engine.connect() as connection:
         applied = MigrationContext.configure(connection).get_current_heads()
     return set(applied) == set(ScriptDirectory.from_config(_config()).get_heads())

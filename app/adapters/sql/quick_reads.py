@@ -29,6 +29,7 @@ class QuickRead:
         self._engine = engine
         self._driver: Any = engine.dialect.loaded_dbapi
         self._compiled: SQLCompiler = compiled
+        self._fixed = {name: bind.effective_value for name, bind in compiled.binds.items() if not bind.required}
         self._keeps_one = engine.dialect.name == "sqlite"
         self._kept: PoolProxiedConnection | None = None
         self._kept_in_use = threading.Lock()
@@ -36,7 +37,7 @@ class QuickRead:
 
     def rows(self, **parameters: object) -> Sequence[tuple[Any, ...]]:
         """All rows, as the driver gives them. Raises: sqlalchemy.exc.DBAPIError, sqlalchemy.exc.TimeoutError."""
-        named = self._compiled.construct_params(parameters)
+        named = {**self._fixed, **parameters}
         places = self._compiled.positiontup
         try:
             return self._read(named if places is None else tuple(named[name] for name in places))

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Engine
 from app.adapters.sql.ballots import SqlBallots
 from app.adapters.sql.catalogue import SqlCatalogue
 from app.adapters.sql.datasets import SqlDatasets, SqlUploads
-from app.adapters.sql.engine import WRITES, translated_errors
+from app.adapters.sql.engine import WRITES, TranslatedErrors
 from app.adapters.sql.events import SqlEvents
 from app.adapters.sql.experiments import SqlExperiments
 from app.adapters.sql.exposures import SqlExposures
@@ -73,7 +73,7 @@ class SqlUnitOfWork:
     def __enter__(self) -> Self:
         """Begin."""
         with ExitStack() as stack:
-            stack.enter_context(translated_errors())
+            stack.enter_context(TranslatedErrors())
             connection = stack.enter_context(self._engine.connect().execution_options(**{WRITES: self._writes}))
             self._connection = connection
             self._transaction = connection.begin()
@@ -141,5 +141,5 @@ class SqlUnitsOfWork:
 
     def recent_plays(self, user_id: str, *, limit: int) -> RecentPlays:
         """A user's newest plays, newest first, read by themselves. Raises: Unavailable."""
-        with translated_errors():
+        with TranslatedErrors():
             return told_plays(self._recent.rows(user_id=user_id, n_rows=limit + 1), limit=limit)
