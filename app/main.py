@@ -55,7 +55,7 @@ from app.api.dependencies import Services
 from app.api.documentation import describe
 from app.api.following import Following
 from app.api.observing import Figures, Observed, of_all_processes
-from app.api.plain_answers import PLAIN_ID, Plain, PlainAnswers
+from app.api.plain_answers import PLAIN, PLAIN_ID, AnswersInThreads, Plain, PlainQuestions
 from app.api.problems import problems, tell_problems
 from app.api.served import ServedAliases
 from app.api.shadowed import written_neighbours
@@ -77,11 +77,11 @@ def create_app(container: Container) -> FastAPI:
     services = services_of(container)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Gate | None]]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, object]]:
         container.start()
         try:
             with at_stop(services.following.close):
-                yield {GATE: gate}
+                yield {GATE: gate, PLAIN: at_once}
         finally:
             await services.following.stop()
             await container.rate_limits.close()
@@ -105,8 +105,13 @@ def create_app(container: Container) -> FastAPI:
     figures = Figures(registry)
     app.add_middleware(Observed, figures=figures)
     is_local = container.settings.redis_url is None and container.settings.database_url.startswith("sqlite")
-    kinds = _plain_questions(services, histories_are_local=is_local)
-    app.put_before(partial(PlainAnswers, kinds=kinds, key_scopes=services.key_scopes, figures=figures))
+    questions = partial(
+        PlainQuestions, key_scopes=services.key_scopes, limited_scopes=services.limited_scopes, figures=figures
+    )
+    of_songs, of_users = _of_songs(services), _of_users(services)
+    at_once = questions([of_songs, of_users] if is_local else [of_songs])
+    if not is_local:
+        app.put_before(partial(AnswersInThreads, questions=questions([of_users])))
     gate: Gate | None = None
     if container.settings.overload == "shed":
         gate = Gate(pressure=Pressure(most_in_flight=container.settings.most_in_flight), registry=registry)
@@ -219,22 +224,23 @@ def services_of(container: Container) -> Services:
     )
 
 
-def _plain_questions(services: Services, *, histories_are_local: bool) -> list[Plain]:
-    (neighbours,) = (route for route in songs.router.routes if isinstance(route, songs.NeighboursRoute))
-    kinds = [
-        Plain(
-            path=re.compile(f"/v1/songs/{PLAIN_ID}/neighbours"),
-            route=neighbours,
-            ask=lambda song_id, k: written_neighbours(services, song_id, k=k),
-        ),
-        Plain(
-            path=re.compile(f"/v1/users/{PLAIN_ID}/recommendations"),
-            route=recommendations.route_for_users(),
-            ask=partial(recommendations.written_recommendations, services),
-            waits=not histories_are_local,
-        ),
-    ]
-    return [kind for kind in kinds if kind.route.needs["GET"] not in services.limited_scopes]
+def _of_songs(services: Services) -> Plain:
+    """Neighbours, which this process looks up itself."""
+    (route,) = (route for route in songs.router.routes if isinstance(route, songs.NeighboursRoute))
+    return Plain(
+        path=re.compile(b"/v1/songs/%b/neighbours" % PLAIN_ID),
+        route=route,
+        ask=lambda song_id, k: written_neighbours(services, song_id, k=k),
+    )
+
+
+def _of_users(services: Services) -> Plain:
+    """Recommendations, for which histories are read."""
+    return Plain(
+        path=re.compile(b"/v1/users/%b/recommendations" % PLAIN_ID),
+        route=recommendations.route_for_users(),
+        ask=partial(recommendations.written_recommendations, services),
+    )
 
 
 def _add_metrics(app: FastAPI, services: Services) -> CollectorRegistry:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 APPLICATION = "app.server:application"
 
-PROTOCOL = "app.api.early_refusals:EarlyRefusals"
+PROTOCOL = "app.api.early_answers:EarlyAnswers"
 
 FIGURES_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """Where prometheus-client looks, when it is loaded, for the folder in which several processes keep their figures."""

@@ -2,17 +2,17 @@
 
 Whether the server keeps up is measured where all of it meets: a clock on the event loop ticks every TICK_S while there
 are requests, and how late its ticks are is what everything waits for, the loop's own work and the threads that hold the
-interpreter alike. Half of TICKS ticks late by BEHIND_S, or IN_A_ROW of them: the server is behind, and stays so while
-it has to refuse more than STILL_BEHIND of those who ask, for refusing is what makes it keep up. A burst or a pause
-makes one tick late, whatever its length, and nobody is refused for it.
+interpreter alike. Half of the ticks of WINDOW_S late by BEHIND_S, or IN_A_ROW of them: the server is behind, and stays
+so while it has to refuse more than STILL_BEHIND of those who ask, for refusing is what makes it keep up. A burst or a
+pause makes one tick late, whatever its length, and nobody is refused for it.
 
-    in flight   at most `most_in_flight`; behind, half as many every TICKS ticks, down to FEWEST; otherwise GROWTH more.
+    in flight   at most `most_in_flight`; behind, half as many every WINDOW_S, down to FEWEST; otherwise GROWTH more.
                 Requests beyond are refused. Not counted: neighbours, which never wait in flight, so that they go on
                 while others wait for a database; and streams and uploads, which are long and have bounds of their own.
     turns       behind, a request of any kind that comes up later than TURN_S in its turn of the event loop, and after
                 FEWEST_IN_TURN others, is refused: who is answered waits for a turn or two, and these are short. As many
                 as came up in time are let in at the next turn, and one more if all did; who arrives beyond them is
-                refused on arrival (`early_refusals`).
+                refused on arrival (`early_answers`).
 
 Refused is 503 with `Retry-After`, before anything of the request is read, outside of all else (a refusal has to cost
 less than the answer): it is counted in `segue_shed_total` and not among the requests by route. Health and figures are
@@ -34,8 +34,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.observing import new_request_id
 from app.api.problems import MEDIA_TYPE, RETRY_AFTER_S
 
-TICK_S = 0.01
-TICKS = 10
+TICK_S = 0.002
+"""Much less than BEHIND_S: of a turn of the event loop, a tick sees what is left when it is due."""
+
+WINDOW_S = 0.1
+LEAST_TICKS = 5
+"""Of a window, however late they are: one is not half of them."""
+
 BEHIND_S = 0.01
 IN_A_ROW = 3
 TURN_S = 0.0005
@@ -55,7 +60,7 @@ LOG_EVERY_S = 1.0
 
 UPLOADS = "/v1/uploads"
 SPARED = ("/health/", "/metrics")
-SPARED_TARGETS = tuple(path.encode() for path in SPARED)
+SPARED_PATHS = tuple(path.encode() for path in SPARED)
 LONG = ("/events", "/export.csv", "/export.parquet")
 
 GATE = "gate"
@@ -74,6 +79,7 @@ class Pressure:
         self.most = most_in_flight
         self._greatest = most_in_flight
         self._late_s: list[float] = []
+        self._window_s = 0.0
         self._n_late = 0
         self._n_asked = 0
         self._n_refused = 0
@@ -90,15 +96,15 @@ class Pressure:
     def ticked(self, late_s: float) -> None:
         """Learn from a tick that came so late."""
         self._late_s.append(late_s)
+        self._window_s += TICK_S + late_s
         self._n_late = self._n_late + 1 if late_s > BEHIND_S else 0
         if self._n_late >= IN_A_ROW:
             self.is_behind = True  # at once: the later ticks are, the fewer there are
-        if len(self._late_s) < TICKS:
+        if self._window_s < WINDOW_S or len(self._late_s) < LEAST_TICKS:
             return
         is_late = median(self._late_s) > BEHIND_S
         must_refuse = self.is_behind and self._n_refused > STILL_BEHIND * self._n_asked
-        self._late_s.clear()
-        self._n_asked = self._n_refused = 0
+        self._begin_window()
         self.is_behind = is_late or must_refuse
         if is_late:
             self.most = max(min(FEWEST, self._greatest), self.most // 2)
@@ -109,7 +115,12 @@ class Pressure:
         """Nobody has asked for a while: nobody waits."""
         self.is_behind = False
         self.most = self._greatest
+        self._begin_window()
+
+    def _begin_window(self) -> None:
         self._late_s.clear()
+        self._window_s = 0.0
+        self._n_asked = self._n_refused = 0
 
 
 class Turn:
@@ -184,9 +195,9 @@ class Gate:
         self._n_unsaid = 0
         self._said_s = float("-inf")
 
-    def refuses_on_arrival(self, target: bytes) -> bool:
-        """Whether a request is refused before anything is made of it; path and query as they were sent."""
-        return self._pressure.is_behind and not target.startswith(SPARED_TARGETS) and self._turn.is_full()
+    def refuses_on_arrival(self, path: bytes) -> bool:
+        """Whether a request is refused before anything is made of it; its path as it was sent."""
+        return self._pressure.is_behind and not path.startswith(SPARED_PATHS) and self._turn.is_full()
 
     def refuses(self, *, is_counted: bool) -> bool:
         """Whether a request that has come up is refused. One that is counted among those in flight may be for these."""

@@ -8,7 +8,7 @@ No key, or none that is known: 401. A known key without the scope: 403. One that
 it costs no second look for the route, and covers routes that read their parameters in their own way.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -111,11 +111,11 @@ def counted(quota: keys.Quota | None, send: Send) -> Send:
     return send_with_quota
 
 
-def may_call(key_scopes: KeyScopes | None, scope: Scope, needed: keys.Scope) -> bool:
+def may_call(key_scopes: KeyScopes | None, headers: Iterable[tuple[bytes, bytes]], needed: keys.Scope) -> bool:
     """Whether `authorize` would return, for what answers before the route does. Raises: Unavailable."""
     if key_scopes is None:
         return True
-    sent = [value for name, value in scope["headers"] if name == b"authorization"]
+    sent = [value for name, value in headers if name == b"authorization"]
     parts = _parted(sent[0]) if len(sent) == 1 else None
     granted = None if parts is None else key_scopes(*parts)
     return granted is not None and needed in granted

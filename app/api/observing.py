@@ -4,6 +4,7 @@ import logging
 import random
 import re
 import time
+from collections.abc import Iterable
 from http import HTTPStatus
 from urllib.parse import unquote
 
@@ -83,7 +84,7 @@ class Observed:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = request_id_of(scope)
+        request_id = request_id_of(scope["headers"])
         scope = {**scope, "path": _path(scope), "request_id": request_id.decode()}
         structlog.contextvars.bind_contextvars(request_id=scope["request_id"])
         status = 0
@@ -111,11 +112,11 @@ class Observed:
             self._figures.note(method=method, route=route, status=status, seconds=time.perf_counter() - started)
 
 
-def request_id_of(scope: Scope) -> bytes:
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The client's own id where it is sane, else a new one."""
-    for name, value in scope["headers"]:
+    for name, value in headers:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return bytes(value)
+            return value
     return new_request_id().encode()
 
 

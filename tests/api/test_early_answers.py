@@ -1,6 +1,7 @@
-"""Early refusals: answered by the protocol itself, in order, and without a trace on the connection."""
+"""Early answers: given by the protocol itself, in order, and without a trace on the connection."""
 
 import asyncio
+import re
 import threading
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
-from uvicorn.server import ServerState
 
-from app.api.admission import BEHIND_S, FEWEST, GATE, TICKS, Gate, Pressure
-from app.api.early_refusals import EarlyRefusals
+from app.api.admission import BEHIND_S, FEWEST, FEWEST_IN_TURN, GATE, IN_A_ROW, TURN_S, Gate, Pressure
+from app.api.early_answers import EarlyAnswers
+from app.api.observing import Figures
+from app.api.plain_answers import PLAIN, PLAIN_ID, Plain, PlainQuestions
+from app.api.recommendations import route_for_users
 from app.api.schemas.problems import Problem
 from app.main import create_app
 from app.server import configuration, listening_socket
+from tests.api.wires import connected, parted
 from tests.api.world import container_on
 from tests.processes import until
 
@@ -26,36 +30,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-class Wire(asyncio.Transport):
-    """The server's end of a connection: keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.is_closed = False
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.written += bytes(data)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-    def is_closing(self) -> bool:
-        return self.is_closed
-
-    def pause_reading(self) -> None:
-        """All of a request is there already."""
-
-    def resume_reading(self) -> None:
-        """See above."""
-
-    def taken(self) -> list[tuple[int, bytes]]:
-        """Status and rest of each answer written since the last time."""
-        answers = self.written.split(b"HTTP/1.1 ")[1:]
-        self.written = b""
-        return [(int(answer[:3]), answer) for answer in answers]
-
-
 class Line:
     """A connection to an application that answers with the method and the body, when the test lets it."""
 
@@ -64,14 +38,23 @@ class Line:
         self.registry = CollectorRegistry()
         self.go = asyncio.Event()
         self.go.set()
-        config = uvicorn.Config(self._answer, log_config=None, access_log=False, ws="none", interface="asgi3")
-        config.load()
-        state = ServerState()
-        state.default_headers = default_headers or []
-        gate = Gate(pressure=self.pressure, registry=self.registry)
-        self.protocol = EarlyRefusals(config, state, {GATE: gate if has_gate else None})
-        self.wire = Wire()
-        self.protocol.connection_made(self.wire)
+        self.takes_s = 0.0
+        self.now_s = 0.0
+        gate = Gate(pressure=self.pressure, registry=self.registry, clock=lambda: self.now_s)
+        figures = Figures(CollectorRegistry())
+        kind = Plain(path=re.compile(b"/plain/%b" % PLAIN_ID), route=route_for_users(), ask=self._plainly)
+        self.protocol, self.wire = connected(
+            self._answer,
+            {
+                GATE: gate if has_gate else None,
+                PLAIN: PlainQuestions([kind], key_scopes=None, limited_scopes=(), figures=figures),
+            },
+            default_headers=default_headers,
+        )
+
+    def _plainly(self, identity: str, k: int) -> bytes:
+        self.now_s += self.takes_s
+        return b"%b %d" % (identity.encode(), k)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self.go.wait()
@@ -86,7 +69,7 @@ class Line:
         await send({"type": "http.response.body", "body": body})
 
     def fall_behind(self) -> None:
-        for _ in range(TICKS):
+        for _ in range(IN_A_ROW):
             self.pressure.ticked(2 * BEHIND_S)
 
     async def ask(self, request: bytes = ASKED) -> list[tuple[int, bytes]]:
@@ -119,17 +102,16 @@ async def test_who_arrives_beyond_what_a_turn_can_answer_is_refused_with_a_probl
     await filled(line)
     line.protocol.data_received(ASKED)
     ((status, answer),) = line.wire.taken()  # at once
-    head, _, body = answer.partition(b"\r\n\r\n")
-    headers = dict(row.split(b": ") for row in head.split(b"\r\n")[1:])
+    headers, body = parted(answer)
     problem = Problem.model_validate_json(body)
     assert status == problem.status == 503
     assert (problem.code, problem.instance) == ("overloaded", "/v1/songs/a%22/neighbours")
     assert headers == {
-        b"date": b"today",
-        b"content-type": b"application/problem+json",
-        b"content-length": b"%d" % len(body),
-        b"retry-after": b"1",
-        b"x-request-id": problem.request_id.encode(),
+        "date": "today",
+        "content-type": "application/problem+json",
+        "content-length": str(len(body)),
+        "retry-after": "1",
+        "x-request-id": problem.request_id,
     }
     await settled()
     assert line.n_shed == 1
@@ -226,20 +208,92 @@ async def test_who_does_not_read_is_told_no_more() -> None:
     assert [status for status, _ in line.wire.taken()] == [200] * 9
 
 
+PLAINLY = b"GET /plain/a?k=3 HTTP/1.1\r\nHost: segue\r\n\r\n"
+
+
 @pytest.mark.anyio
-async def test_an_access_log_tells_of_the_refused_too() -> None:
+async def test_plain_questions_are_answered_at_once_in_their_order() -> None:
+    line = Line(default_headers=[(b"date", b"today")])
+    line.protocol.data_received(PLAINLY + PLAINLY.replace(b"k=3", b"k=4"))
+    answers = [(status, *parted(answer)) for status, answer in line.wire.taken()]
+    assert [(status, body) for status, _, body in answers] == [(200, b"a 3"), (200, b"a 4")]
+    headers = answers[0][1]
+    assert len(headers.pop("x-request-id")) == 16
+    assert headers == {"date": "today", "content-type": "application/json", "content-length": "3"}
+    await settled()
+    assert [answer[-4:] for _, answer in await line.ask()] == [b"GET "]  # what is no plain question
+    assert line.protocol.server_state.total_requests == 3
+
+
+@pytest.mark.parametrize("n_bytes", [1, 7, 1000])
+@pytest.mark.anyio
+async def test_a_body_with_a_plain_question_is_let_go(n_bytes: int) -> None:
+    line = Line()
+    request = PLAINLY.replace(b"\r\n\r\n", b"\r\nContent-Length: 5\r\n\r\nplays") * 2
+    for start in range(0, len(request), n_bytes):
+        line.protocol.data_received(request[start : start + n_bytes])
+    await settled()
+    assert [answer[-3:] for _, answer in line.wire.taken()] == [b"a 3", b"a 3"]
+
+
+@pytest.mark.parametrize(
+    "request_head",
+    [
+        PLAINLY.replace(b"HTTP/1.1", b"HTTP/1.0"),
+        PLAINLY.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"Host", b"Connection: keep-alive\r\nHost"),
+        PLAINLY.replace(b"Host", b"Connection: close\r\nHost"),
+    ],
+)
+@pytest.mark.anyio
+async def test_a_connection_that_is_not_kept_ends_with_the_answer(request_head: bytes) -> None:
+    line = Line()
+    ((status, answer),) = await line.ask(request_head)
+    assert status == 200
+    assert parted(answer)[0]["connection"] == "close"
+    assert line.wire.is_closed
+
+
+@pytest.mark.anyio
+async def test_a_plain_question_waits_for_the_answers_before_it() -> None:
+    line = Line()
+    line.go.clear()
+    line.protocol.data_received(ASKED + PLAINLY)
+    await settled()
+    assert line.wire.taken() == []
+    line.go.set()
+    await settled()
+    assert [answer[-4:] for _, answer in line.wire.taken()] == [b"GET ", b"GET "]  # both by the application
+
+
+@pytest.mark.anyio
+async def test_plain_questions_of_an_overloaded_server_are_refused_once_the_turn_is_late() -> None:
+    line = Line()
+    line.fall_behind()
+    line.takes_s = TURN_S / (FEWEST_IN_TURN + 0.5)
+    line.protocol.data_received(PLAINLY * FEWEST)
+    statuses = [status for status, _ in line.wire.taken()]
+    n_answered = FEWEST_IN_TURN + 1  # the last of which came up just in time
+    assert statuses == [200] * n_answered + [503] * (FEWEST - n_answered)
+    await settled()
+    line.protocol.data_received(PLAINLY * FEWEST)  # as many as were in time; the others are refused on arrival
+    assert [status for status, _ in line.wire.taken()] == statuses
+    await settled()
+    assert line.n_shed == 2 * (FEWEST - n_answered)
+
+
+@pytest.mark.anyio
+async def test_an_access_log_tells_of_those_too() -> None:
     async def answer(scope: Scope, receive: Receive, send: Send) -> None:
         raise AssertionError
 
     gate = Gate(pressure=Pressure(most_in_flight=1), registry=CollectorRegistry())
-    config = uvicorn.Config(answer, log_config=None, access_log=True, ws="none", interface="asgi3")
-    config.load()
-    protocol = EarlyRefusals(config, ServerState(), {GATE: gate})
+    protocol, _ = connected(answer, {GATE: gate, PLAIN: object()}, access_log=True)
     assert protocol._gate is None
+    assert protocol._questions is None
 
 
 @pytest.mark.parametrize(("overload", "kind"), [("shed", Gate), ("off", type(None))])
-def test_the_server_asks_the_gate_of_its_application(
+def test_the_server_asks_what_its_application_tells_it_of(
     sqlite_url: str, tmp_path: Path, overload: str, kind: type
 ) -> None:
     app = create_app(container_on(sqlite_url, tmp_path / "store", overload=overload))
@@ -251,5 +305,6 @@ def test_the_server_asks_the_gate_of_its_application(
         until(lambda: server.started, "the server listens")
         server.should_exit = True
         thread.join(10)
-    assert config.http_protocol_class is EarlyRefusals
+    assert config.http_protocol_class is EarlyAnswers
     assert type(server.lifespan.state[GATE]) is kind
+    assert type(server.lifespan.state[PLAIN]) is PlainQuestions
