@@ -4,9 +4,10 @@ import logging
 import os
 import queue
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import FrameType
 
 from app.bootstrap import Container
 from app.config import Settings
@@ -98,14 +99,22 @@ def assemble(container: Container, *, shape: Shape, worker_id: str, asked: "queu
     return Worker(slots, reapers=[reaper, *chores], signals=container.signals, stopping=stopping, asked=asked)
 
 
+class _StoppedEarly(BaseException):
+    """A signal to stop came before any work was claimed."""
+
+
 def main() -> int:
     """Run until asked to stop; gives the exit code."""
     settings = settings_of_environment()
     container = Container(settings, gather=partial(_gathered, memory_limit=settings.duckdb_memory_limit))
+    try:
+        _handle_stops(_stop_at_once)  # measuring the machine takes a while
+        shape = shape_of(settings)
+    except _StoppedEarly:
+        _log.info("Asked to stop before there was work.")
+        return 0
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda received, _: asked.put(received))  # the one call that a handler may make safely
-    shape = shape_of(settings)
+    _handle_stops(lambda received, _: asked.put(received))  # the one call that a handler may make safely
     worker_id = new_worker_id()
     n_swept = container.store.sweep()
     if n_swept:
@@ -117,6 +126,15 @@ def main() -> int:
         container.stop()
     _log.info("Worker %s has stopped.", worker_id)
     return 0
+
+
+def _handle_stops(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handler)
+
+
+def _stop_at_once(_received: int, _frame: FrameType | None) -> None:
+    raise _StoppedEarly
 
 
 def _gathered(

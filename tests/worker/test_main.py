@@ -1,10 +1,15 @@
-"""What a worker makes of its settings: slots, and the threads of each."""
+"""What a worker makes of its settings: slots, and the threads of each; and how it ends before it has begun."""
 
+import os
+import signal
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from app.config import Settings, load
+from worker import main as program
 from worker.machine import n_cores, this_machine
 from worker.main import allowance, shape_of
 from worker.planning import planned
@@ -42,3 +47,27 @@ def test_work_whose_threads_no_study_fixes_has_those_of_the_shape(tmp_path: Path
     assert allowed.threads == 3
     assert allowed.duckdb_threads == max(1, n_cores() // 2)
     assert allowance(settings(tmp_path, duckdb_threads=7), Shape(2, 3)).duckdb_threads == 7
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Those of the test runner are as they were afterwards."""
+    former = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in former.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_machine_is_measured_ends_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def measured(_: Settings) -> Shape:
+        os.kill(os.getpid(), number)
+        time.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr(program, "settings_of_environment", lambda: settings(tmp_path))
+    monkeypatch.setattr(program, "shape_of", measured)
+    assert program.main() == 0
