@@ -7,8 +7,9 @@ so while it has to refuse more than STILL_BEHIND of those who ask, for refusing 
 pause makes one tick late, whatever its length, and nobody is refused for it.
 
     in flight   at most `most_in_flight`; behind, half as many every WINDOW_S, down to FEWEST; otherwise GROWTH more.
-                Requests beyond are refused. Not counted: neighbours, which never wait in flight, so that they go on
-                while others wait for a database; and streams and uploads, which are long and have bounds of their own.
+                Requests beyond are refused. Not counted: neighbours and what is answered on arrival, which never wait
+                in flight, so that they go on while others wait for a database; and streams and uploads, which are long
+                and have bounds of their own.
     turns       behind, a request of any kind that comes up later than TURN_S in its turn of the event loop, and after
                 FEWEST_IN_TURN others, is refused: who is answered waits for a turn or two, and these are short. As many
                 as came up in time are let in at the next turn, and one more if all did; who arrives beyond them is
@@ -124,7 +125,7 @@ class Pressure:
 
 
 class Turn:
-    """One turn of the event loop: who arrives in it, and who comes up to be answered, which is a turn later."""
+    """One turn of the event loop: who arrives in it, and who comes up to be answered, a plain question as it arrives."""
 
     def __init__(self, *, clock: Callable[[], float], on_refused: Callable[[int], None]) -> None:
         self._clock = clock

@@ -59,7 +59,7 @@ class Plain:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request that is one, by whom it may be asked."""
+    """A request that is a plain question, asked by who may."""
 
     kind: Plain
     identity: str
