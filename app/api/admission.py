@@ -125,7 +125,7 @@ class Pressure:
 
 
 class Turn:
-    """One turn of the event loop: who arrives in it, and who comes up to be answered, a plain question as it arrives."""
+    """One turn of the event loop: who arrives in it, and who comes up to be answered, plain questions at once."""
 
     def __init__(self, *, clock: Callable[[], float], on_refused: Callable[[int], None]) -> None:
         self._clock = clock
