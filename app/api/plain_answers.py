@@ -98,15 +98,10 @@ class PlainQuestions:
 
     def answer(self, question: Question) -> bytes | None:
         """The answer, which is counted; None where there is an error to tell."""
-        try:
-            body = copy_context().run(_asked, question)
-        except SegueError:
-            return None  # the route says what is wrong
-        except Exception:
-            _log.exception("plain_answer_failed")
-            return None  # the route answers, or fails where failures are seen to
-        seconds = time.perf_counter() - question.began_s
-        self._figures.note(method="GET", route=question.kind.route.path, status=OK, seconds=seconds)
+        body = copy_context().run(_answer, question)
+        if body is not None:
+            seconds = time.perf_counter() - question.began_s
+            self._figures.note(method="GET", route=question.kind.route.path, status=OK, seconds=seconds)
         return body
 
     def _may_call(self, headers: Sequence[tuple[bytes, bytes]], needed: keys.Scope) -> bool:
@@ -116,9 +111,15 @@ class PlainQuestions:
             return False  # the route says what is wrong
 
 
-def _asked(question: Question) -> bytes:
+def _answer(question: Question) -> bytes | None:
     structlog.contextvars.bind_contextvars(request_id=question.request_id.decode())
-    return question.kind.ask(question.identity, question.k)
+    try:
+        return question.kind.ask(question.identity, question.k)
+    except SegueError:
+        return None  # the route says what is wrong
+    except Exception:
+        _log.exception("plain_answer_failed")
+        return None  # the route answers, or fails where failures are seen to
 
 
 def _k(query: bytes) -> int | None:

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 from starlette.types import Receive, Scope, Send
@@ -54,6 +55,7 @@ class Line:
 
     def _plainly(self, identity: str, k: int) -> bytes:
         self.now_s += self.takes_s
+        self.bound = structlog.contextvars.get_contextvars()
         return b"%b %d" % (identity.encode(), k)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -223,6 +225,14 @@ async def test_plain_questions_are_answered_at_once_in_their_order() -> None:
     await settled()
     assert [answer[-4:] for _, answer in await line.ask()] == [b"GET "]  # what is no plain question
     assert line.protocol.server_state.total_requests == 3
+
+
+@pytest.mark.anyio
+async def test_what_is_logged_meanwhile_names_the_request_and_nothing_afterwards_does() -> None:
+    line = Line()
+    await line.ask(PLAINLY.replace(b"Host", b"X-Request-Id: mine-1\r\nHost"))
+    assert line.bound == {"request_id": "mine-1"}
+    assert structlog.contextvars.get_contextvars() == {}
 
 
 @pytest.mark.parametrize("n_bytes", [1, 7, 1000])
