@@ -1,8 +1,8 @@
 """Texts by row and rows by text, compact enough for 25 million songs.
 
 Text columns: up to a million texts are a tuple (0.03 microseconds a look-up), which the search for garbage passes over
-once it has seen that there is nothing in it but texts, as it would not a list; beyond, a text is cut from one
-buffer (0.3 microseconds, no object a text: some 20 bytes instead of 80).
+once it has seen that there is nothing in it but texts, as it would not a list; beyond, a text is cut from one buffer
+(0.3 microseconds, no object a text: some 20 bytes instead of 80), which is a mapped file where the column is one.
 
 Rows by text: hashes of all texts, sorted, and their rows: 12 bytes a text where a dict takes over 100. A look-up is one
 binary search and a comparison with the text itself, so that texts with equal hashes do not matter. Measured with 3
@@ -19,6 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from app.adapters.mapped_tables import whole
+
 LISTED_TEXTS = 1_000_000
 """Texts that are kept as Python objects."""
 
@@ -30,7 +32,7 @@ class TextColumn(Sequence[str | None]):
     """Texts in one buffer, cut out when asked for."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        array = column.cast(pa.large_string()).combine_chunks()
+        array = whole(column.cast(pa.large_string()))
         _, offsets, texts = array.buffers()
         self._array = array
         self._n = len(array)
@@ -68,7 +70,7 @@ def texts_of(column: pa.ChunkedArray, *, listed: int = LISTED_TEXTS) -> Sequence
 
 
 class IdLookup:
-    """Rows by id; ids are unique and never None."""
+    """Rows by id; ids are never None, and unique unless `has_twins` says otherwise."""
 
     def __init__(self, ids: Sequence[str | None], *, hash_of: Callable[[str | None], int] = hash) -> None:
         hashes = np.empty(len(ids), dtype=np.int64)
@@ -84,6 +86,12 @@ class IdLookup:
 
     def __len__(self) -> int:
         return len(self._ids)
+
+    def has_twins(self) -> bool:
+        """Whether an id is there more than once."""
+        is_as_before = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
+        rows = np.asarray(self._rows)[np.union1d(is_as_before, is_as_before + 1)].tolist()
+        return len({self._ids[row] for row in rows}) < len(rows)
 
     def row(self, text: str) -> int | None:
         """The id's row; None when there is no such id."""

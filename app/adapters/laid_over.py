@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from app.adapters.song_search import SongSearch
+from app.adapters.song_search import SongSearch, words_of
 from app.domain.catalogue import CatalogueSong
 from app.domain.embedding import Matrix
 from app.domain.filtering import (
@@ -71,10 +71,14 @@ class LaidOverModel:
             dict.fromkeys([*model.columns, *(name for song in self._said.values() for name in song.details)])
         )
         self._said_rows = sorted(self._said)
-        self._said_search = SongSearch(
-            pa.chunked_array([pa.array([self._said[row].title for row in self._said_rows], pa.string())]),
-            pa.chunked_array([pa.array([self._said[row].artist for row in self._said_rows], pa.string())]),
+        titles, artists = (
+            pa.chunked_array([pa.array(texts, pa.string())])
+            for texts in (
+                [self._said[row].title for row in self._said_rows],
+                [self._said[row].artist for row in self._said_rows],
+            )
         )
+        self._said_search = SongSearch(words_of(titles, artists))
         self._numbers, self.artists = self._artists()
         self._mask = lru_cache(maxsize=MASKS_KEPT)(self._made_mask)
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from app.adapters.corpus import Histories
 from app.adapters.id_lookup import LISTED_TEXTS, IdLookup, texts_of
+from app.adapters.mapped_tables import whole
 from app.adapters.song_columns import SongColumns
-from app.adapters.song_search import SongSearch
+from app.adapters.song_search import SongSearch, words_of
 from app.adapters.song_segments import durations_of, segments_of
 from app.adapters.vector_index import VectorIndex, others
 from app.domain.embedding import Matrix
@@ -54,6 +55,7 @@ class LoadedModel:
         index: VectorIndex,
         histories: Histories | None = None,
         vectors: Matrix | None = None,
+        words: pa.Array | None = None,
         segment_by: str | None = None,
     ) -> None:
         n_songs = songs.num_rows
@@ -70,14 +72,16 @@ class LoadedModel:
         self._ids = texts_of(songs.column("song_id"))
         self._titles = texts_of(songs.column("title"))
         self._artists = texts_of(songs.column("artist"))
-        self._n_plays = songs.column("n_plays").to_numpy()
+        self._n_plays = whole(songs.column("n_plays")).to_numpy()
         self._details = songs.drop_columns(list(NAMED_COLUMNS))
         self._durations_s = durations_of(self._details)
         self._segments = segments_of(self._details, segment_by)
         self._columns = SongColumns(songs.drop_columns(["song_id", "title", "n_plays"]), told=_detail)
         self._rows = IdLookup(self._ids)
+        if self._rows.has_twins():
+            raise DamagedArtifact(f"Model {model_id}: its songs are not all different.")
         self._written = written_songs(self._ids, self._titles, self._artists)
-        self._search = SongSearch(songs.column("title"), songs.column("artist"))
+        self._search = SongSearch(words_of(songs.column("title"), songs.column("artist")) if words is None else words)
         self._histories = None if histories is None else _viewed(histories)
         self._users = None if histories is None else IdLookup(texts_of(histories.users))
 

@@ -4,18 +4,20 @@ n songs that the model knows, most played first, named by their row; width = nei
 
     vectors.npy float32 (n, dim): what is searched      queries.npy float32 (n, dim): absent when equal to vectors
     neighbours.npy int32 (n, width), best first, -1 pads           neighbour_scores.npy float32 (n, width)
-    songs.parquet: song_id, title, artist, n_plays and what else the songs table had
-    history_users.parquet, history_offsets.npy int64, history_songs.npy int32 (rows), history_played_at.npy int64
+    songs.arrow: song_id, title, artist, n_plays and what else the songs table had         words.arrow: `song_search`
+    history_users.arrow, history_offsets.npy int64, history_songs.npy int32 (rows), history_played_at.npy int64
     index.faiss: with many songs alone                  model.json: format, dim, n_songs, scoring, index, lineage
 
+Format 1 had songs.parquet and history_users.parquet, and no words; it is read still.
+
 Neighbours come from comparing all pairs of songs while that is affordable (`IndexLimits`), through the inverted file
-beyond; with many songs they are an artifact of their own (`table_files`), and width here is 0. Arrays and index are
-mapped: the servers of a machine share one copy. Nothing here is a pickle. The caller verifies the folder's manifest
+beyond; with many songs they are an artifact of their own (`table_files`), and width here is 0. Arrays, tables and index
+are mapped: the servers of a machine share one copy. Nothing here is a pickle. The caller verifies the folder's manifest
 before it is read.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -33,6 +35,8 @@ from app.adapters.corpus import Histories
 from app.adapters.disk import naming_a_full_disk
 from app.adapters.exact_search import ExactNeighbourSearch
 from app.adapters.live_model import LoadedModel
+from app.adapters.mapped_tables import map_table, whole, write_table
+from app.adapters.song_search import words_of
 from app.adapters.vector_index import (
     BuiltInvertedFile,
     FlatIndex,
@@ -49,7 +53,8 @@ from app.domain.errors import DamagedArtifact, Infeasible
 from app.domain.models import Coding, IndexFacts, IndexLimits
 from app.domain.recommending import profile
 
-FORMAT = 1
+FORMAT = 2
+FORMAT_OF_PARQUET = 1
 
 INDEX = "index.faiss"
 
@@ -69,6 +74,7 @@ class StoredModel:
 
     path: Path
     songs: pa.Table
+    words: pa.Array | None
     queries: Matrix
     vectors: Matrix
     neighbours: NDArray[np.int32]
@@ -107,7 +113,10 @@ def write_model(
         profiles = sampled_profiles(histories, known, queries)
         built = built_inverted_file(vectors, queries, profiles=profiles, threads=threads, coding=coding)
     with naming_a_full_disk():
-        pq.write_table(songs.take(pa.array(known)), staged / "songs.parquet")
+        kept = songs.take(pa.array(known))
+        write_table(kept, staged / "songs.arrow")
+        words = words_of(kept.column("title"), kept.column("artist"))
+        write_table(pa.table({"words": words}), staged / "words.arrow")
         np.save(staged / "vectors.npy", vectors, allow_pickle=False)
         if not is_symmetric:
             np.save(staged / "queries.npy", queries, allow_pickle=False)
@@ -124,20 +133,25 @@ def write_model(
 
 def read_model(path: Path) -> StoredModel:
     """The model in a folder whose manifest was verified. Raises: DamagedArtifact when its files do not fit together."""
-    facts, scoring, lineage = _read_told(path)
+    facts, scoring, lineage, format_ = _read_told(path)
     vectors = load_array(path / "vectors.npy", np.float32, (facts.n_songs, facts.dim))
     has_queries = (path / "queries.npy").exists()
     offsets = load_array(path / "history_offsets.npy", np.int64, (None,))
     heard = load_array(path / "history_songs.npy", np.int32, (None,))
     played_at = load_array(path / "history_played_at.npy", np.int64, (len(heard),))
-    users = _read_parquet(path / "history_users.parquet", frozenset({"user_id"})).column("user_id")
+    is_parquet = format_ == FORMAT_OF_PARQUET
+    read, kind = (_read_parquet, "parquet") if is_parquet else (map_table, "arrow")
+    users = read(path / f"history_users.{kind}", {"user_id"}).column("user_id")
     _demand_histories(path, users, offsets, heard, n_songs=facts.n_songs)
-    songs = _read_parquet(path / "songs.parquet", COLUMNS)
-    if songs.num_rows != facts.n_songs or not _are_unique(songs):
-        raise DamagedArtifact(f"{path.name}/songs.parquet does not hold {facts.n_songs} different songs.")
+    songs = read(path / f"songs.{kind}", COLUMNS)
+    words = None if is_parquet else whole(map_table(path / "words.arrow", {"words"}).column("words"))
+    is_whole = songs.num_rows == facts.n_songs and (words is None or len(words) == facts.n_songs)
+    if not is_whole or songs.column("song_id").null_count:
+        raise DamagedArtifact(f"{path.name}: its tables do not hold {facts.n_songs} songs.")
     return StoredModel(
         path=path,
         songs=songs,
+        words=words,
         queries=load_array(path / "queries.npy", np.float32, (facts.n_songs, facts.dim)) if has_queries else vectors,
         vectors=vectors,
         neighbours=load_array(path / "neighbours.npy", np.int32, (facts.n_songs, facts.n_neighbours)),
@@ -168,6 +182,7 @@ def load_model(path: Path, model_id: str) -> LoadedModel:
         index=open_index(stored),
         histories=stored.histories,
         vectors=stored.vectors,
+        words=stored.words,
         segment_by=stored.lineage.get("segment_by"),
     )
     model.warm_up()
@@ -241,15 +256,11 @@ def _demand_songs(rows: ScoringRows, songs: pa.Table, known: NDArray[np.int64]) 
         raise ValueError(msg)
     if len(known) == 0:
         raise Infeasible("The model knows no song.")
-    if not _are_unique(songs):
+    ids = songs.column("song_id")
+    if ids.null_count or pc.count_distinct(ids).as_py() != songs.num_rows:
         raise DamagedArtifact("The dataset's songs are not all different.")
     if (np.diff(songs.column("n_plays").to_numpy()) > 0).any():
         raise DamagedArtifact("The dataset's songs are not in the order of their plays.")
-
-
-def _are_unique(songs: pa.Table) -> bool:
-    ids = songs.column("song_id")
-    return bool(ids.null_count == 0 and pc.count_distinct(ids).as_py() == songs.num_rows)
 
 
 @contextmanager
@@ -292,7 +303,7 @@ def _write_histories(staged: Path, histories: Histories, known: NDArray[np.int64
     songs = row_of[histories.songs]
     is_kept = songs >= 0
     n_kept_before = np.concatenate([[0], np.cumsum(is_kept)]).astype(np.int64)
-    pq.write_table(pa.table({"user_id": histories.users}), staged / "history_users.parquet")
+    write_table(pa.table({"user_id": histories.users}), staged / "history_users.arrow")
     np.save(staged / "history_offsets.npy", n_kept_before[histories.offsets], allow_pickle=False)
     np.save(staged / "history_songs.npy", songs[is_kept], allow_pickle=False)
     np.save(staged / "history_played_at.npy", histories.played_at_ms[is_kept], allow_pickle=False)
@@ -315,15 +326,16 @@ def _write_told(
     (staged / "model.json").write_text(text + "\n", encoding="utf-8")
 
 
-def _read_told(path: Path) -> tuple[IndexFacts, Scoring, dict[str, Any]]:
+def _read_told(path: Path) -> tuple[IndexFacts, Scoring, dict[str, Any], int]:
     try:
         told = json.loads((path / "model.json").read_text(encoding="utf-8"))
-        if told["format"] != FORMAT:
-            raise DamagedArtifact(f"{path.name}/model.json has format {told['format']!r}, not {FORMAT}.")
+        format_ = told["format"]
+        if format_ not in {FORMAT_OF_PARQUET, FORMAT}:
+            raise DamagedArtifact(f"{path.name}/model.json has format {format_!r}, not {FORMAT}.")
         facts = IndexFacts(**{**told["index"], "coding": Coding(told["index"].get("coding", Coding.FLOAT32))})
         if facts.kind not in {"flat", "ivf"} or facts.n_songs < 1:
             raise DamagedArtifact(f"{path.name}/model.json tells of an index of a kind or size that there is not.")
-        return facts, Scoring(told["scoring"]), dict(told["lineage"])
+        return facts, Scoring(told["scoring"]), dict(told["lineage"]), format_
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedArtifact(f"{path.name}/model.json cannot be read.") from error
 
@@ -342,12 +354,12 @@ def load_array(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...
     return array
 
 
-def _read_parquet(path: Path, columns: frozenset[str]) -> pa.Table:
+def _read_parquet(path: Path, columns: Collection[str]) -> pa.Table:
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise DamagedArtifact(f"{path.parent.name}/{path.name} cannot be read.") from error
-    if not columns <= set(table.column_names):
+    if not set(columns) <= set(table.column_names):
         raise DamagedArtifact(f"{path.parent.name}/{path.name} lacks columns.")
     return table
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from app.adapters.mapped_tables import whole
 from app.domain.filtering import Mask, Value, text_of
 
 MASKS_KEPT = 16
@@ -57,7 +58,7 @@ class SongColumns:
 def _coded(column: pa.ChunkedArray, told: Callable[[object], Value]) -> Codes:
     if pa.types.is_nested(column.type):  # which Arrow does not number
         column = pa.chunked_array([pa.array([text_of(told(value)) for value in column.to_pylist()], pa.string())])
-    encoded = pa.chunked_array([column.combine_chunks()]).dictionary_encode().combine_chunks()
+    encoded = whole(column).dictionary_encode()
     texts = [text_of(told(value)) for value in encoded.dictionary.to_pylist()]
     number_of = {text: number for number, text in enumerate(dict.fromkeys(text for text in texts if text is not None))}
     of_value = np.array([-1 if text is None else number_of[text] for text in texts] + [-1], dtype=np.int32)

@@ -252,7 +252,8 @@ class Planted:
 
 
 @pytest.mark.parametrize(
-    "name", ["vectors.npy", "neighbours.npy", "history_songs.npy", "index.faiss", "songs.parquet", "model.json"]
+    "name",
+    ["vectors.npy", "neighbours.npy", "history_songs.npy", "index.faiss", "songs.arrow", "words.arrow", "model.json"],
 )
 def test_a_planted_pickle_is_never_run(server: Server, tmp_path: Path, name: str) -> None:
     trace = tmp_path / "trace"

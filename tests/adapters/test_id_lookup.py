@@ -1,6 +1,8 @@
 """Rows by id and texts by row: the same answers as a dict and a list give."""
 
 import gc
+from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -48,6 +50,10 @@ class TestIdLookup:
 
     def test_text_that_no_id_can_be_is_simply_not_there(self) -> None:
         assert IdLookup(["a"]).row("\ud800") is None
+
+    @given(st.lists(TEXTS, max_size=30), st.sampled_from([hash, len]))
+    def test_twins_are_ids_that_are_there_twice(self, ids: list[str], hash_of: Callable[[Any], int]) -> None:
+        assert IdLookup(ids, hash_of=hash_of).has_twins() is (len(set(ids)) < len(ids))
 
     def test_no_ids_hold_none(self) -> None:
         assert IdLookup([]).row("a") is None

@@ -111,19 +111,17 @@ def test_scores_that_are_no_numbers_are_refused() -> None:
         model(scores=[[math.nan, 0.0]] * 3).warm_up()
 
 
-def test_warming_up_refuses_a_model_with_the_same_id_twice() -> None:
+def test_a_model_with_the_same_id_twice_is_refused() -> None:
     songs = pa.table({"song_id": ["a", "a"], "title": ["", ""], "artist": ["", ""], "n_plays": [2, 1]})
-    twice = LoadedModel(
-        "mdl_a",
-        songs=songs,
-        queries=np.ones((2, 2), dtype=np.float32),
-        neighbours=np.array([[1], [0]], dtype=np.int32),
-        neighbour_scores=np.ones((2, 1), dtype=np.float32),
-        index=FixedIndex(0, 1),
-    )
-
-    with pytest.raises(DamagedArtifact):
-        twice.warm_up()
+    with pytest.raises(DamagedArtifact, match="not all different"):
+        LoadedModel(
+            "mdl_a",
+            songs=songs,
+            queries=np.ones((2, 2), dtype=np.float32),
+            neighbours=np.array([[1], [0]], dtype=np.int32),
+            neighbour_scores=np.ones((2, 1), dtype=np.float32),
+            index=FixedIndex(0, 1),
+        )
 
 
 def test_further_columns_are_told_as_json_has_them() -> None:

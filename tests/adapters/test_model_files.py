@@ -1,6 +1,7 @@
 import json
 import resource
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
+from app.adapters import live_model
 from app.adapters.corpus import Histories
+from app.adapters.id_lookup import texts_of
+from app.adapters.mapped_tables import map_table, write_table
 from app.adapters.model_files import StoredModel, load_model, open_index, read_model, write_model
 from app.domain.embedding import Matrix, Rows, Scoring, ScoringRows, unit_rows
 from app.domain.errors import DamagedArtifact, Infeasible, StorageFull
@@ -84,7 +88,7 @@ def test_songs_that_the_model_knows_are_kept_in_order_with_all_columns(tmp_path:
     write(tmp_path)
     model = read_model(tmp_path)
     expected = song_table().take([row for row in range(N_SONGS) if row not in {5, 40}])
-    assert model.songs.equals(expected)
+    assert model.songs.to_pylist() == expected.to_pylist()
     assert np.array_equal(model.vectors, scored().songs.whole()[scored().is_known])
 
 
@@ -250,7 +254,7 @@ def test_rows_and_songs_of_different_numbers_are_refused(tmp_path: Path) -> None
         write(tmp_path, songs=song_table(59))
 
 
-@pytest.mark.parametrize("name", ["songs.parquet", "vectors.npy", "neighbours.npy", "index.faiss"])
+@pytest.mark.parametrize("name", ["songs.arrow", "words.arrow", "vectors.npy", "neighbours.npy", "index.faiss"])
 def test_full_disk_is_named(tmp_path: Path, name: str) -> None:
     many: dict[str, Any] = {"rows": scored(n=900, unknown=[3]), "songs": song_table(900), "limits": THROUGH_CELLS}
     write(tmp_path / "whole", **many)
@@ -264,6 +268,57 @@ def test_full_disk_is_named(tmp_path: Path, name: str) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, allowed)
 
 
+def as_format_1(folder: Path) -> None:
+    """The files of a model as they were before tables were mapped."""
+    for name in ("songs", "history_users"):
+        table = map_table(folder / f"{name}.arrow", ())
+        texts = [pa.string() if pa.types.is_large_string(kind) else kind for kind in table.schema.types]
+        plain = pa.schema(zip(table.column_names, texts, strict=True))
+        pq.write_table(table.cast(plain), folder / f"{name}.parquet")
+        (folder / f"{name}.arrow").unlink()
+    (folder / "words.arrow").unlink()
+    changed_told(folder, format=1)
+
+
+def test_a_model_of_the_format_before_answers_as_one_of_this(tmp_path: Path) -> None:
+    told = []
+    write(tmp_path / "model", rows=scored(is_symmetric=False))
+    for change in (lambda _: None, as_format_1):
+        change(tmp_path / "model")
+        model = load_model(tmp_path / "model", "mdl")
+        told.append(
+            (
+                [model.song(row) for row in range(model.n_songs)],
+                [model.written_neighbours(row, 5) for row in range(model.n_songs)],
+                model.find("title 3", start=0, limit=99),
+                model.carriers("language", ("fr",)).tolist(),
+                [None if heard is None else heard.songs.tolist() for heard in map(model.history, ("ann", "bob", "x"))],
+            )
+        )
+    assert told[0] == told[1]
+    assert told[0][2]
+
+
+def test_songs_that_are_not_all_different_are_refused(tmp_path: Path) -> None:
+    write(tmp_path)
+    write_table(song_table(58, {"song_id": ["s", "t"] * 29}), tmp_path / "songs.arrow")
+    with pytest.raises(DamagedArtifact, match="different"):
+        load_model(tmp_path, "mdl")
+
+
+def test_the_texts_of_many_songs_are_used_where_they_are_mapped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_model, "texts_of", partial(texts_of, listed=10))
+    write(tmp_path, rows=scored(n=900, unknown=[3]), songs=song_table(900))
+    before = pa.total_allocated_bytes()
+    model = load_model(tmp_path, "mdl")
+    assert model.find("title 899", start=0, limit=5) == [898]
+    assert model.names(0) == ("s0", "Title 0", "Artist 0")
+    texts_bytes = sum((tmp_path / name).stat().st_size for name in ("songs.arrow", "words.arrow"))
+    assert pa.total_allocated_bytes() - before < texts_bytes / 20
+
+
 def changed_told(folder: Path, **changes: object) -> None:
     told = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(told | changes))
@@ -273,7 +328,7 @@ DAMAGES = {
     "no facts": lambda folder: (folder / "model.json").unlink(),
     "facts cut short": lambda folder: (folder / "model.json").write_text('{"format": 1'),
     "facts of no kind": lambda folder: (folder / "model.json").write_text("[]"),
-    "another format": lambda folder: changed_told(folder, format=2),
+    "another format": lambda folder: changed_told(folder, format=3),
     "unknown scoring": lambda folder: changed_told(folder, scoring="product"),
     "unknown index": lambda folder: changed_told(
         folder, index={"kind": "hnsw", "n_songs": 58, "dim": 6, "n_neighbours": 8, "recall": 1.0}
@@ -285,13 +340,15 @@ DAMAGES = {
     "flat vectors": lambda folder: np.save(folder / "vectors.npy", np.zeros(58, np.float32)),
     "pickled vectors": lambda folder: np.save(folder / "vectors.npy", np.array([{}] * 58), allow_pickle=True),
     "other neighbours": lambda folder: np.save(folder / "neighbours.npy", np.zeros((58, 7), np.int32)),
-    "no songs": lambda folder: (folder / "songs.parquet").unlink(),
-    "songs cut short": lambda folder: (folder / "songs.parquet").write_bytes(b"PAR1"),
-    "fewer songs": lambda folder: pq.write_table(song_table(57), folder / "songs.parquet"),
-    "songs twice": lambda folder: pq.write_table(song_table(58, {"song_id": ["s"] * 58}), folder / "songs.parquet"),
-    "songs without titles": lambda folder: pq.write_table(song_table(58).drop(["title"]), folder / "songs.parquet"),
-    "more users": lambda folder: pq.write_table(
-        pa.table({"user_id": ["a", "b", "c", "d"]}), folder / "history_users.parquet"
+    "no songs": lambda folder: (folder / "songs.arrow").unlink(),
+    "songs cut short": lambda folder: (folder / "songs.arrow").write_bytes(b"ARROW1\0\0"),
+    "fewer songs": lambda folder: write_table(song_table(57), folder / "songs.arrow"),
+    "songs without an id": lambda folder: write_table(song_table(58, {"song_id": [None] * 58}), folder / "songs.arrow"),
+    "songs without titles": lambda folder: write_table(song_table(58).drop(["title"]), folder / "songs.arrow"),
+    "no words": lambda folder: (folder / "words.arrow").unlink(),
+    "fewer words": lambda folder: write_table(pa.table({"words": ["a"]}), folder / "words.arrow"),
+    "more users": lambda folder: write_table(
+        pa.table({"user_id": ["a", "b", "c", "d"]}), folder / "history_users.arrow"
     ),
     "history of an unknown song": lambda folder: np.save(
         folder / "history_songs.npy", np.array([0, 1, 2, 58], np.int32)

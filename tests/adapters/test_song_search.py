@@ -3,14 +3,13 @@
 import pyarrow as pa
 import pytest
 
-from app.adapters.song_search import CHUNK_ROWS, SongSearch
+from app.adapters.song_search import CHUNK_ROWS, SongSearch, words_of
 
 
 def search_of(*songs: tuple[str | None, str | None]) -> SongSearch:
     titles, artists = ([song[place] for song in songs] for place in (0, 1))
-    return SongSearch(
-        pa.chunked_array([pa.array(titles, pa.string())]), pa.chunked_array([pa.array(artists, pa.string())])
-    )
+    columns = [pa.chunked_array([pa.array(texts, pa.string())]) for texts in (titles, artists)]
+    return SongSearch(words_of(*columns))
 
 
 @pytest.mark.parametrize(
