@@ -139,15 +139,8 @@ def read_model(path: Path) -> StoredModel:
     offsets = load_array(path / "history_offsets.npy", np.int64, (None,))
     heard = load_array(path / "history_songs.npy", np.int32, (None,))
     played_at = load_array(path / "history_played_at.npy", np.int64, (len(heard),))
-    is_parquet = format_ == FORMAT_OF_PARQUET
-    read, kind = (_read_parquet, "parquet") if is_parquet else (map_table, "arrow")
-    users = read(path / f"history_users.{kind}", {"user_id"}).column("user_id")
+    songs, words, users = _read_texts(path, format_, n_songs=facts.n_songs)
     _demand_histories(path, users, offsets, heard, n_songs=facts.n_songs)
-    songs = read(path / f"songs.{kind}", COLUMNS)
-    words = None if is_parquet else whole(map_table(path / "words.arrow", {"words"}).column("words"))
-    is_whole = songs.num_rows == facts.n_songs and (words is None or len(words) == facts.n_songs)
-    if not is_whole or songs.column("song_id").null_count:
-        raise DamagedArtifact(f"{path.name}: its tables do not hold {facts.n_songs} songs.")
     return StoredModel(
         path=path,
         songs=songs,
@@ -352,6 +345,22 @@ def load_array(path: Path, dtype: type[np.generic], shape: tuple[int | None, ...
     if array.dtype != dtype or not fits:
         raise DamagedArtifact(f"{path.parent.name}/{path.name} holds {array.dtype} of shape {array.shape}.")
     return array
+
+
+def _read_texts(path: Path, format_: int, *, n_songs: int) -> tuple[pa.Table, pa.Array | None, pa.ChunkedArray]:
+    """The songs, the words that they are found by, which the format before had not, and the ids of the users."""
+    words = None
+    if format_ == FORMAT_OF_PARQUET:
+        songs = _read_parquet(path / "songs.parquet", COLUMNS)
+        users = _read_parquet(path / "history_users.parquet", {"user_id"})
+    else:
+        songs = map_table(path / "songs.arrow", COLUMNS)
+        users = map_table(path / "history_users.arrow", {"user_id"})
+        words = whole(map_table(path / "words.arrow", {"words"}).column("words"))
+    has_all = songs.num_rows == n_songs and (words is None or len(words) == n_songs)
+    if not has_all or songs.column("song_id").null_count:
+        raise DamagedArtifact(f"{path.name}: its tables do not hold {n_songs} songs.")
+    return songs, words, users.column("user_id")
 
 
 def _read_parquet(path: Path, columns: Collection[str]) -> pa.Table:
