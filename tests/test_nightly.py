@@ -7,7 +7,6 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from fastapi.testclient import TestClient
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -15,8 +14,7 @@ from app.cli import cli
 from app.domain.errors import NothingLive, Unavailable
 from app.domain.filtering import SongFilter
 from app.nightly import Recommended, RecommendFailed, batches_of, recommend
-from tests.api.world import World, app_on, container_on
-from tests.keys import HEADERS
+from tests.api.world import World, container_on, world_on
 
 IDS = ["u", "stranger", "schön,🎵"]
 
@@ -24,9 +22,8 @@ IDS = ["u", "stranger", "schön,🎵"]
 @pytest.fixture
 def world(sqlite_url: str, tmp_path: Path) -> Iterator[World]:
     container = container_on(sqlite_url, tmp_path / "store")
-    app = app_on(container)
-    with TestClient(app, headers=HEADERS) as client:
-        yield World(container, app, client)
+    with world_on(container) as world:
+        yield world
 
 
 def parquet(path: Path, ids: list[str | None]) -> Path:

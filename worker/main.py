@@ -107,14 +107,14 @@ def main() -> int:
     """Run until asked to stop; gives the exit code."""
     settings = settings_of_environment()
     container = Container(settings, gather=partial(_gathered, memory_limit=settings.duckdb_memory_limit))
+    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     try:
         _handle_stops(_stop_at_once)  # measuring the machine takes a while
         shape = shape_of(settings)
+        _handle_stops(lambda received, _: asked.put(received))  # the one call that a handler may make safely
     except _StoppedEarly:
         _log.info("Asked to stop before there was work.")
         return 0
-    asked: queue.SimpleQueue[int] = queue.SimpleQueue()
-    _handle_stops(lambda received, _: asked.put(received))  # the one call that a handler may make safely
     worker_id = new_worker_id()
     n_swept = container.store.sweep()
     if n_swept:

@@ -100,6 +100,8 @@ class FolderArtifactStore:
         if path.is_symlink() or not path.is_file():
             raise DamagedArtifact(f"{where}: {file.name} is not a plain file.")
         state = path.stat()
+        if state.st_size != file.size_bytes:
+            raise DamagedArtifact(f"{where}: {file.name} has {state.st_size} bytes instead of {file.size_bytes}.")
         marks = (file.sha256, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
         if self._sound.get(path) == marks:
             return
@@ -269,9 +271,6 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _compare(path: Path, file: StoredFile, *, where: str) -> None:
-    size_bytes = path.stat().st_size
-    if size_bytes != file.size_bytes:
-        raise DamagedArtifact(f"{where}: {file.name} has {size_bytes} bytes instead of {file.size_bytes}.")
     try:
         sha256 = _sha256(path)
     except OSError as error:

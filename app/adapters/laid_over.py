@@ -71,14 +71,10 @@ class LaidOverModel:
             dict.fromkeys([*model.columns, *(name for song in self._said.values() for name in song.details)])
         )
         self._said_rows = sorted(self._said)
-        titles, artists = (
-            pa.chunked_array([pa.array(texts, pa.string())])
-            for texts in (
-                [self._said[row].title for row in self._said_rows],
-                [self._said[row].artist for row in self._said_rows],
-            )
-        )
-        self._said_search = SongSearch(words_of(titles, artists))
+        titles = [self._said[row].title for row in self._said_rows]
+        artists = [self._said[row].artist for row in self._said_rows]
+        said = pa.table({"title": pa.array(titles, pa.string()), "artist": pa.array(artists, pa.string())})
+        self._said_search = SongSearch(words_of(said))
         self._numbers, self.artists = self._artists()
         self._mask = lru_cache(maxsize=MASKS_KEPT)(self._made_mask)
 

@@ -81,7 +81,7 @@ class LoadedModel:
         if self._rows.has_twins():
             raise DamagedArtifact(f"Model {model_id}: its songs are not all different.")
         self._written = written_songs(self._ids, self._titles, self._artists)
-        self._search = SongSearch(words_of(songs.column("title"), songs.column("artist")) if words is None else words)
+        self._search = SongSearch(words_of(songs) if words is None else words)
         self._histories = None if histories is None else _viewed(histories)
         self._users = None if histories is None else IdLookup(texts_of(histories.users))
 

@@ -82,7 +82,7 @@ class StoredDifference:
         songs = self._sides.one.songs
         if column is None or column not in songs.column_names:
             return {}
-        names = pc.cast(songs.column(column).take(pa.array(self._sides.rows)), pa.string())
+        names = pc.cast(songs.column(column).take(pa.array(self._sides.rows)), pa.large_string())
         grouped = pa.table({"segment": names, "overlap": self._overlaps}).group_by("segment")
         found = grouped.aggregate([("overlap", "mean"), ("overlap", "count")]).to_pylist()
         return {

@@ -115,8 +115,7 @@ def write_model(
     with naming_a_full_disk():
         kept = songs.take(pa.array(known))
         write_table(kept, staged / "songs.arrow")
-        words = words_of(kept.column("title"), kept.column("artist"))
-        write_table(pa.table({"words": words}), staged / "words.arrow")
+        write_table(pa.table({"words": words_of(kept)}), staged / "words.arrow")
         np.save(staged / "vectors.npy", vectors, allow_pickle=False)
         if not is_symmetric:
             np.save(staged / "queries.npy", queries, allow_pickle=False)

@@ -37,12 +37,9 @@ def folded(texts: pa.Array) -> pa.Array:
     return plain
 
 
-def words_of(titles: pa.ChunkedArray, artists: pa.ChunkedArray) -> pa.Array:
-    """What each song is found by."""
-    parts = [
-        _words(titles.slice(start, CHUNK_ROWS), artists.slice(start, CHUNK_ROWS))
-        for start in range(0, len(titles), CHUNK_ROWS)
-    ]
+def words_of(songs: pa.Table) -> pa.Array:
+    """What each song is found by, of its title and artist."""
+    parts = [_words(songs.slice(start, CHUNK_ROWS)) for start in range(0, songs.num_rows, CHUNK_ROWS)]
     return pa.concat_arrays(parts) if parts else pa.array([], pa.large_string())
 
 
@@ -68,9 +65,10 @@ class SongSearch:
         return rows[:limit]
 
 
-def _words(titles: pa.ChunkedArray, artists: pa.ChunkedArray) -> pa.Array:
+def _words(songs: pa.Table) -> pa.Array:
     """Title and artist on two lines: no word reaches from one into the other."""
-    arrays = [column.cast(pa.large_string()).fill_null("").combine_chunks() for column in (titles, artists)]
+    columns = [songs.column(name).cast(pa.large_string()).fill_null("") for name in ("title", "artist")]
+    arrays = [column.combine_chunks() for column in columns]
     return folded(pc.binary_join_element_wise(*arrays, pa.scalar("\n", pa.large_string())))
 
 

@@ -7,6 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from app.adapters.mapped_tables import whole
+
 DURATION_COLUMNS = {"duration_s": 1, "duration_ms": 1000}
 """Columns that say how long a song is, and how many of their units make a second."""
 
@@ -33,9 +35,9 @@ def segments_of(details: pa.Table, segment_by: str | None) -> SongSegments | Non
     """The songs' segments, numbered by name; None when the songs have no such column."""
     if segment_by is None or segment_by not in details.column_names:
         return None
-    texts = details.column(segment_by).cast(pa.string()).combine_chunks()
+    texts = whole(details.column(segment_by).cast(pa.large_string()))
     names = sorted(name for name in pc.unique(texts).to_pylist() if name)
-    found = pc.index_in(texts, value_set=pa.array(names, pa.string())).fill_null(-1)
+    found = pc.index_in(texts, value_set=pa.array(names, pa.large_string())).fill_null(-1)
     of_song = found.to_numpy(zero_copy_only=False).astype(np.int32)
     order = np.argsort(of_song, kind="stable").astype(np.int32)
     starts = np.searchsorted(of_song[order], np.arange(len(names) + 1)).astype(np.int64)

@@ -25,6 +25,7 @@ from http import HTTPStatus
 
 import anyio.to_thread
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.authorizing import KeyScopes, ScopedRoute, may_call
@@ -146,10 +147,5 @@ class AnswersInThreads:
         if question is None or body is None:
             await self._app(scope, receive, send)
             return
-        headers = [
-            (b"content-length", b"%d" % len(body)),
-            (b"content-type", b"application/json"),
-            (b"x-request-id", question.request_id),
-        ]
-        await send({"type": "http.response.start", "status": OK, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        answer = Response(body, headers={"X-Request-Id": question.request_id.decode()}, media_type="application/json")
+        await answer(scope, receive, send)

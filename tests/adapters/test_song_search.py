@@ -8,8 +8,9 @@ from app.adapters.song_search import CHUNK_ROWS, SongSearch, words_of
 
 def search_of(*songs: tuple[str | None, str | None]) -> SongSearch:
     titles, artists = ([song[place] for song in songs] for place in (0, 1))
-    columns = [pa.chunked_array([pa.array(texts, pa.string())]) for texts in (titles, artists)]
-    return SongSearch(words_of(*columns))
+    return SongSearch(
+        words_of(pa.table({"title": pa.array(titles, pa.string()), "artist": pa.array(artists, pa.string())}))
+    )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from tests.api.world import World, app_on, client_of, container_on, copied
+from tests.api.world import World, container_on, copied, world_on
 
 
 @pytest.fixture(scope="package")
@@ -14,18 +14,16 @@ def standing(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """A server with nothing in it, that no test changes: of what is true of the app, whatever it holds."""
     folder = tmp_path_factory.mktemp("standing")
     container = container_on(copied(migrated_file, folder), folder / "store")
-    app = app_on(container)
-    with client_of(app) as client:
-        yield World(container, app, client)
+    with world_on(container) as world:
+        yield world
 
 
 @pytest.fixture
 def world(sqlite_url: str, tmp_path: Path) -> Iterator[World]:
     """A server with nothing in it."""
     container = container_on(sqlite_url, tmp_path / "store")
-    app = app_on(container)
-    with client_of(app) as client:
-        yield World(container, app, client)
+    with world_on(container) as world:
+        yield world
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from app.api.authorizing import ScopedRoute, check_scopes
 from app.api.scopes import SCOPES
 from app.domain.keys import Scope, granted
-from tests.api.world import World, app_on, client_of, container_on, copied
+from tests.api.world import World, app_on, client_of, container_on, copied, world_on
 from tests.keys import HEADERS, KEY
 
 IDENTITY = "x"
@@ -23,9 +23,8 @@ def settled(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """A server that no test changes but for its keys."""
     folder = tmp_path_factory.mktemp("authorizing")
     container = container_on(copied(migrated_file, folder), folder / "store")
-    app = app_on(container)
-    with client_of(app) as client:
-        yield World(container, app, client)
+    with world_on(container) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")

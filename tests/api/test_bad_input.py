@@ -11,7 +11,15 @@ import pytest
 from starlette.types import Message
 
 from app.api.bodies import DEEPEST, parsed
-from tests.api.world import MAX_BODY_BYTES, MAX_UPLOAD_BYTES, PLAYS_CSV, World, app_on, client_of, container_on, copied
+from tests.api.world import (
+    MAX_BODY_BYTES,
+    MAX_UPLOAD_BYTES,
+    PLAYS_CSV,
+    World,
+    container_on,
+    copied,
+    world_on,
+)
 from tests.keys import HEADERS
 
 LONG = "x" * 257
@@ -576,9 +584,8 @@ def settled(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """A server with a model that is live, a study that is queued and a dataset that is not ready."""
     folder = tmp_path_factory.mktemp("settled")
     container = container_on(copied(migrated_file, folder), folder / "store")
-    app = app_on(container)
-    with client_of(app, raise_server_exceptions=False) as client:
-        yield World(container, app, client)
+    with world_on(container, raise_server_exceptions=False) as world:
+        yield world
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from app.api.schemas.recommendations import RecommendationsView
 from app.api.schemas.songs import NeighboursParameters, NeighboursView
 from app.domain.keys import Scope
 from tests.api.wires import Answer, at_once
-from tests.api.world import World, app_on, client_of, container_on
+from tests.api.world import World, client_of, container_on, world_on
 from tests.keys import HEADERS
 
 PATH = "/v1/songs/a/neighbours"
@@ -34,9 +34,8 @@ def client(served: World) -> TestClient:
 def far(postgresql_url: str, tmp_path: Path) -> Iterator[World]:
     """A server whose database is another process."""
     container = container_on(postgresql_url, tmp_path / "store")
-    app = app_on(container)
-    with client_of(app) as client:
-        yield World(container, app, client)
+    with world_on(container) as world:
+        yield world
 
 
 def answered(world: World, path: str) -> Answer:
@@ -133,12 +132,10 @@ def test_without_a_key_there_is_no_plain_answer(served: World, path: str, header
 @pytest.mark.parametrize("path", [PATH, OF_USERS])
 def test_what_has_a_quota_is_counted(sqlite_url: str, tmp_path: Path, path: str) -> None:
     container = container_on(sqlite_url, tmp_path / "store", rate_limits={Scope.SERVE: "2/minute"})
-    app = app_on(container)
-    with TestClient(app, headers=HEADERS) as client:
-        world = World(container, app, client)
+    with world_on(container) as world:
         world.built_model()
         assert at_once(world, path) is None
-        assert [client.get(path).status_code for _ in range(3)] == [200, 200, 429]
+        assert [world.client.get(path).status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_without_k_the_answer_is_as_long_as_the_route_says(served: World) -> None:

@@ -3,6 +3,7 @@
 import itertools
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,14 @@ def container_on(database_url: str, data_dir: Path, **settings: Any) -> Containe
 def app_on(container: Container) -> FastAPI:
     """The app."""
     return create_app(container)
+
+
+@contextmanager
+def world_on(container: Container, *, raise_server_exceptions: bool = True) -> Iterator[World]:
+    """A server on these services, while it runs."""
+    app = app_on(container)
+    with client_of(app, raise_server_exceptions=raise_server_exceptions) as client:
+        yield World(container, app, client)
 
 
 def client_of(app: FastAPI, *, raise_server_exceptions: bool = True) -> TestClient:
